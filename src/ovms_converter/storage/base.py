@@ -1,0 +1,115 @@
+"""What every source and destination can do; one module a scheme implements it.
+
+This room knows nothing of models: it turns a URL into a tree of files and a list of files into objects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from ovms_converter.storage.location import Location
+
+__all__ = ["Destination", "Entry", "FetchedFile", "FetchedTree", "Listing", "Progress", "Side", "Source"]
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called with a number of bytes each time that many more are through; from any thread."""
+
+
+class Side(Enum):
+    """Which end of the conversion a location is: it decides whether `OUTPUT_*` variables count."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One file below a location.
+
+    `path` is relative to the location, POSIX, never absolute and without `..`; `size` is in bytes, None where the
+    store does not tell; `etag` is whatever changes with the content, None where the store does not tell.
+    """
+
+    path: str
+    size: int | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything at a source: one file (`is_file`, one entry, its name as path) or the files below a prefix, sorted."""
+
+    is_file: bool
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """A file that is now on this machine. `sha256` is the hex digest of its bytes, taken while they passed."""
+
+    path: str
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class FetchedTree:
+    """Files on this machine: `root / file.path`. The root of a local source is the user's own directory: never write there."""
+
+    root: Path
+    files: tuple[FetchedFile, ...]
+
+
+class Source(Protocol):
+    """A location that is read. Paths are those of `list()`; a single file also gives its neighbours by name.
+
+    Every method raises `NotFoundError`, `AccessDeniedError`, `LocationError` or `UnavailableError`.
+    """
+
+    @property
+    def location(self) -> Location:
+        """Where this reads."""
+
+    def list(self) -> Listing:
+        """All files, one request per thousand. Siblings that only share the prefix's first letters are not part of it."""
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
+
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
+        """Bring these files below `directory` (an existing, empty directory of ours; local sources ignore it).
+
+        A second call may bring further files into the same directory.
+        """
+
+
+class Destination(Protocol):
+    """A location that is written: directories of files, each directory once and never again.
+
+    Every method raises `AccessDeniedError`, `LocationError`, `UnavailableError` or `ResourceError` (disk full).
+    """
+
+    @property
+    def location(self) -> Location:
+        """Where this writes."""
+
+    def check_writable(self) -> None:
+        """Raise if a `publish` would be refused. Leaves nothing behind."""
+
+    def list(self) -> tuple[Entry, ...]:
+        """All files below the location; none if it does not exist yet."""
+
+    def read(self, path: str) -> bytes:
+        """One small file, whole."""
+
+    def publish(self, directory: str, files: Sequence[Path], progress: Progress) -> None:
+        """Make `<location>/<directory>/<name>` of each file, all or nothing for a reader that waits for the last one.
+
+        On a file system: a finished directory is renamed into place. In an object store: in the order given, the first
+        and the last only if absent. Raises `AlreadyExistsError` if the directory was there or appeared meanwhile.
+        """
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove these files; a file that is gone already is no error."""
