@@ -3,7 +3,7 @@
 This room knows nothing of models: it turns a URL into a tree of files and a list of files into objects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -104,11 +104,18 @@ class Destination(Protocol):
     def read(self, path: str) -> bytes:
         """One small file, whole."""
 
-    def publish(self, directory: str, files: Sequence[Path], progress: Progress) -> None:
-        """Make `<location>/<directory>/<name>` of each file, all or nothing for a reader that waits for the last one.
+    def scratch(self) -> Path | None:
+        """A new, empty directory on the destination's own file system, so that `publish` is a rename; None for a store.
 
-        On a file system: a finished directory is renamed into place. In an object store: in the order given, the first
-        and the last only if absent. Raises `AlreadyExistsError` if the directory was there or appeared meanwhile.
+        Its name starts with `.ovms-`, which no server takes for a version. The caller removes it.
+        """
+
+    def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
+        """Make `<location>/<directory>/<name>` of each `name: file`, all or nothing for a reader that waits for the last.
+
+        Names are relative POSIX paths. On a file system: a finished directory is renamed into place; files that lie in
+        `scratch()` are moved, others copied. In an object store: in the order given, the first (a claim) and the last
+        only if absent. Raises `AlreadyExistsError` if the directory was there or appeared meanwhile.
         """
 
     def remove(self, paths: Sequence[str]) -> None:
