@@ -8,7 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Files", "Format", "MLflowModel", "SourceModel"]
+__all__ = ["Files", "Format", "MLflowModel", "SourceModel", "TensorSpec"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named input, output or weight as its source declares it.
+
+    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in it a
+    dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
+    """
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        dims = (
+            "[...]"
+            if self.shape is None
+            else f"[{','.join('?' if d is None else str(d) for d in self.shape)}]"
+        )
+        return f"{self.name} {self.type} {dims}"
 
 
 class Files(Protocol):
