@@ -1,0 +1,310 @@
+"""The stages in their order: fetch → recognise → convert → verify → publish. Read this module first.
+
+A model comes in as a URL (`storage`), becomes a recognised `SourceModel` (`formats`), goes through the child process
+that owns openvino (`engine`, `optimizer`), and leaves as a numbered version (`repository`). Nothing is written at the
+destination before everything else has succeeded.
+"""
+
+import errno
+import importlib.metadata
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ovms_converter import formats
+from ovms_converter.engine.client import Engine
+from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
+from ovms_converter.errors import CorruptModelError, NotFoundError, RequestError, ResourceError
+from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.formats.base import SourceModel
+from ovms_converter.record import build_record, fingerprint, hashed
+from ovms_converter.repository import RECORD, ModelRepository
+from ovms_converter.request import ConversionRequest
+from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Listing, Progress, Source
+
+__all__ = ["Outcome", "run"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a conversion came to.
+
+    `url`        the destination as it was given, which is what a server takes as its model path
+    `version`    the number under it
+    `published`  False if the same result was there already and nothing was written
+    `inputs`, `outputs`  the served model's; empty where the source was published as it was
+    `source_bytes`, `result_bytes`  sizes of what was read and of the files of the version
+    `seconds`    wall time of each stage that ran
+    """
+
+    url: str
+    version: int
+    published: bool
+    source_format: str
+    evidence: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    source_bytes: int
+    result_bytes: int
+    seconds: Mapping[Stage, float]
+    notes: tuple[str, ...]
+    verified: str
+    files: tuple[str, ...]
+
+
+def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Listener) -> Outcome:
+    """Do what a request asks for. Raises any `ConverterError`; then nothing is left behind, here or there."""
+    try:
+        return _Run(request, environ, listener).outcome()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError(
+                f"no space left on the disk that holds `{error.filename or tempfile.gettempdir()}`",
+                hint="set `TMPDIR` to a directory on a larger disk; it holds the source and the result for a while",
+            ) from None
+        raise
+
+
+class _RemoteFiles:
+    """A source as the tree of files that the formats look at."""
+
+    def __init__(self, source: Source, listing: Listing) -> None:
+        self._source = source
+        self._sizes = {entry.path: entry.size for entry in listing.entries}
+
+    def sizes(self) -> Mapping[str, int | None]:
+        return self._sizes
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        return self._source.read(path, start, length)
+
+
+class _Run:
+    """One conversion and what it has learned so far."""
+
+    def __init__(self, request: ConversionRequest, environ: Mapping[str, str], listener: Listener) -> None:
+        self.request = request
+        self.listener = listener
+        self.source: Source = open_source(request.input, environ)
+        self.destination: Destination = open_destination(request.output, environ)
+        self.repository = ModelRepository(self.destination)
+        self.seconds: dict[Stage, float] = {}
+
+    def outcome(self) -> Outcome:
+        with ExitStack() as stack:
+            work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
+            engine: Engine | None = None
+            if self.request.output_format == "openvino":
+                engine = stack.enter_context(Engine(work / "engine", listener=self.listen))
+            listing = self._listing()
+            self.destination.check_writable()
+            model, tree = self._fetch(listing, work / "source")
+            self._check_output_format(model)
+            files = stack.enter_context(_hashing(tree))
+            known = self._published_before(model, files)
+            if known:
+                return known
+            result = self._scratch(stack, work)
+            converted = engine.convert(self._job(model, tree, result)) if engine else None
+            published = self._results(converted, model, tree)
+            return self._publish(model, files(), converted, published, result)
+
+    def listen(self, event: Any) -> None:
+        """Pass an event on, keeping the time of each stage."""
+        if isinstance(event, StageFinished):
+            self.seconds[event.stage] = event.seconds
+        self.listener(event)
+
+    @contextmanager
+    def stage(self, stage: Stage, detail: str = "", total: int | None = None) -> Iterator[Progress]:
+        """Report a stage of which this process does the work; yields what counts its bytes."""
+        moved = 0
+
+        def progress(count: int) -> None:
+            nonlocal moved
+            moved += count
+            self.listen(StageProgress(stage, moved))
+
+        started = time.monotonic()
+        self.listen(StageStarted(stage, detail, total))
+        yield progress
+        self.listen(StageFinished(stage, time.monotonic() - started, moved, detail))
+
+    def _listing(self) -> Listing:
+        """The source without what this program published into it before."""
+        listing = self.source.list()
+        own = {
+            entry.path.rpartition("/")[0] for entry in listing.entries if entry.path.rpartition("/")[2] == RECORD
+        }
+        entries = tuple(
+            entry
+            for entry in listing.entries
+            if not any(entry.path.startswith(f"{directory}/") for directory in own if directory)
+            and (listing.is_file or not self._is_below_output(entry.path))
+        )
+        if not entries:
+            raise NotFoundError(
+                f"there is nothing at `{self.request.input}`",
+                hint="check the spelling; a prefix needs at least one object below it",
+            )
+        return replace(listing, entries=entries)
+
+    def _is_below_output(self, path: str) -> bool:
+        if self.request.output == self.request.input:
+            return False
+        return self.request.output.contains(self.request.input.child(path))
+
+    def _fetch(self, listing: Listing, directory: Path) -> tuple[SourceModel, FetchedTree]:
+        """Recognise the model by a few bytes, then bring what conversion needs of it to this machine."""
+        with self.stage(Stage.RECOGNISE, str(self.request.input)):
+            model = formats.recognise(_RemoteFiles(self.source, listing), self.request.input_format)
+        sizes = {entry.path: entry.size or 0 for entry in listing.entries}
+        directory.mkdir(parents=True)
+        total = sum(sizes.get(path, 0) for path in model.needs)
+        with self.stage(Stage.FETCH, str(self.request.input), total) as progress:
+            tree = self.source.fetch(model.needs, directory, progress)
+            missing = sorted(set(formats.companions(tree.root, model)) - set(model.needs))
+            if missing:
+                more = self._companions(model, missing, directory, progress)
+                tree = FetchedTree(tree.root, tree.files + more.files)
+        return replace(model, needs=tuple(file.path for file in tree.files)), tree
+
+    def _companions(
+        self, model: SourceModel, paths: list[str], directory: Path, progress: Progress
+    ) -> FetchedTree:
+        try:
+            return self.source.fetch(paths, directory, progress)
+        except NotFoundError as error:
+            raise CorruptModelError(
+                f"`{model.path}` keeps weights in other files, and one is missing: {error.message}",
+                hint="an ONNX model with external data is whole only together with the files it names",
+            ) from None
+
+    def _check_output_format(self, model: SourceModel) -> None:
+        wanted = self.request.output_format
+        if wanted not in ("openvino", model.format):
+            raise RequestError(
+                f"`output_format` is `{wanted}`, and the model is `{model.format}`",
+                hint=f"convert to `openvino`, or publish the model as it is with `{model.format}`",
+                parameter="output_format",
+            )
+
+    def _published_before(self, model: SourceModel, files: "_Files") -> Outcome | None:
+        """The newest version, if it came from the same bytes and parameters by the same programs."""
+        if self.request.model_version != "auto" or not self.repository.versions():
+            return None
+        found = self.repository.find(fingerprint(self.request, model, files(), _openvino_version()))
+        if found is None:
+            return None
+        version, record = found
+        return Outcome(
+            url=self.request.output.text,
+            version=version.number,
+            published=False,
+            source_format=model.format,
+            evidence=model.evidence,
+            inputs=_ports(record.get("inputs")),
+            outputs=_ports(record.get("outputs")),
+            source_bytes=sum(file.size for file in files()),
+            result_bytes=sum(entry.size or 0 for entry in version.files.values()),
+            seconds=self.seconds,
+            notes=tuple(record.get("notes", ())),
+            verified=str(record.get("verification", "")),
+            files=tuple(sorted(f"{version.directory}/{name}" for name in version.files)),
+        )
+
+    def _scratch(self, stack: ExitStack, work: Path) -> Path:
+        """Where the result is written first: beside the destination if that is a directory, so that publishing moves it."""
+        result = self.destination.scratch()
+        if result is None:
+            result = work / "result"
+            result.mkdir()
+        else:
+            stack.callback(shutil.rmtree, result, ignore_errors=True)
+        return result
+
+    def _job(self, model: SourceModel, tree: FetchedTree, result: Path) -> ConversionJob:
+        return ConversionJob(
+            format=model.format,
+            model=tree.root / model.path,
+            arguments=self.request.arguments,
+            stem=self.request.model_name or model.stem,
+            output=result,
+            verify=self.request.verify,
+        )
+
+    def _results(
+        self, converted: ConvertedModel | None, model: SourceModel, tree: FetchedTree
+    ) -> dict[str, Path]:
+        """The files to publish after the record, by name, the one that completes a version last."""
+        if converted:
+            return {converted.bin.name: converted.bin, converted.xml.name: converted.xml}
+        base = tree.root / model.path
+        root = base if base.is_dir() else base.parent
+        paths = {str((tree.root / file.path).relative_to(root).as_posix()): tree.root / file.path for file in tree.files}
+        last = "saved_model.pb" if base.is_dir() else base.name
+        return {name: path for name, path in paths.items() if name != last} | {last: paths[last]}
+
+    def _publish(
+        self,
+        model: SourceModel,
+        source_files: tuple[FetchedFile, ...],
+        converted: ConvertedModel | None,
+        results: dict[str, Path],
+        directory: Path,
+    ) -> Outcome:
+        with self.stage(
+            Stage.PUBLISH, str(self.request.output), sum(path.stat().st_size for path in results.values())
+        ) as progress:
+            record = build_record(self.request, model, source_files, converted, results, _openvino_version())
+            path = directory / RECORD
+            path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            files = {RECORD: path} | results
+            sizes = {name: file.stat().st_size for name, file in files.items()}
+            number = self.repository.publish(files, self.request.model_version, progress)
+        notes = converted.notes if converted else ()
+        for note in notes:
+            self.listen(Note("warning", note))
+        return Outcome(
+            url=self.request.output.text,
+            version=number,
+            published=True,
+            source_format=model.format,
+            evidence=model.evidence,
+            inputs=converted.inputs if converted else (),
+            outputs=converted.outputs if converted else (),
+            source_bytes=sum(file.size for file in source_files),
+            result_bytes=sum(sizes.values()),
+            seconds=self.seconds,
+            notes=notes,
+            verified=record["verification"],
+            files=tuple(sorted(f"{number}/{name}" for name in files)),
+        )
+
+
+_Files = Callable[[], tuple[FetchedFile, ...]]
+
+
+@contextmanager
+def _hashing(tree: FetchedTree) -> Iterator[_Files]:
+    """The fetched files with their digests, which are taken beside the conversion where they were not taken in transit."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future: Future[tuple[FetchedFile, ...]] = pool.submit(hashed, tree)
+        yield future.result
+
+
+def _openvino_version() -> str:
+    """The version of the openvino package, read without importing it."""
+    return importlib.metadata.version("openvino")
+
+
+def _ports(record: Any) -> tuple[Port, ...]:
+    return tuple(Port(port["name"], port["type"], port["shape"]) for port in record or ())

@@ -1,0 +1,117 @@
+"""`conversion.json`: the story of a conversion, told in the version that it made. No secret, no time, no local path."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ovms_converter._version import __version__
+from ovms_converter.engine.job import ConvertedModel, Port
+from ovms_converter.formats.base import SourceModel
+from ovms_converter.request import ConversionRequest
+from ovms_converter.storage.base import FetchedFile, FetchedTree
+
+__all__ = ["SCHEMA", "build_record", "digest", "fingerprint", "hashed"]
+
+SCHEMA = "ovms-converter/conversion/1"
+_BLOCK = 1 << 20
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file as hex digits."""
+    hasher = hashlib.sha256()
+    buffer = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            hasher.update(buffer[:size])
+    return hasher.hexdigest()
+
+
+def hashed(tree: FetchedTree) -> tuple[FetchedFile, ...]:
+    """The files of a tree, each with its digest; those that were hashed in transit are not read again."""
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(lambda file: file.sha256 or digest(tree.root / file.path), tree.files)
+        return tuple(
+            FetchedFile(file.path, file.size, sha256) for file, sha256 in zip(tree.files, digests, strict=True)
+        )
+
+
+def fingerprint(
+    request: ConversionRequest, model: SourceModel, files: Sequence[FetchedFile], openvino_version: str
+) -> str:
+    """What decides the result: source bytes, their roles, the parameters' meaning, and the programs' versions."""
+    decisive = {
+        "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
+        "format": [model.format, request.output_format],
+        "arguments": request.arguments.to_values(),
+        "stem": request.model_name or model.stem,
+        "mapping_config": request.mapping_config,
+        "versions": [__version__, openvino_version],
+    }
+    return "sha256:" + hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def build_record(
+    request: ConversionRequest,
+    model: SourceModel,
+    source_files: Sequence[FetchedFile],
+    converted: ConvertedModel | None,
+    published: Mapping[str, Path],
+    openvino_version: str,
+) -> dict[str, Any]:
+    """The record as JSON values. `converted` is None where the source was published as it is."""
+    mlflow = model.mlflow
+    parameters = {
+        name: {"value": _public(request, name, item.value), "origin": item.origin}
+        for name, item in sorted(request.parameters.items())
+    }
+    return {
+        "schema": SCHEMA,
+        "fingerprint": fingerprint(request, model, source_files, openvino_version),
+        "source": {
+            "url": str(request.input),
+            "format": model.format,
+            "evidence": model.evidence,
+            "files": [
+                {"path": file.path, "size": file.size, "sha256": file.sha256}
+                for file in sorted(source_files, key=lambda file: file.path)
+            ],
+        }
+        | (
+            {
+                "mlflow": {
+                    "mlflow_version": mlflow.mlflow_version,
+                    "model_uuid": mlflow.model_uuid,
+                    "run_id": mlflow.run_id,
+                    "signature": mlflow.signature,
+                }
+            }
+            if mlflow
+            else {}
+        ),
+        "parameters": parameters,
+        "versions": {"ovms_converter": __version__, "openvino": openvino_version},
+        "inputs": _ports(converted.inputs) if converted else [],
+        "outputs": _ports(converted.outputs) if converted else [],
+        "verification": converted.verified if converted else "not verified: published as it was",
+        "notes": list(converted.notes) if converted else [],
+        "files": {
+            name: {"size": path.stat().st_size, "sha256": digest(path)} for name, path in sorted(published.items())
+        },
+    }
+
+
+def _ports(ports: Sequence[Port]) -> list[dict[str, str]]:
+    return [{"name": port.name, "type": port.type, "shape": port.shape} for port in ports]
+
+
+def _within(path: str, model_path: str) -> str:
+    """A file's name relative to the model, so that the place of the model does not count."""
+    base = model_path if path.startswith(f"{model_path}/") else model_path.rpartition("/")[0]
+    return path.removeprefix(f"{base}/") if base else path
+
+
+def _public(request: ConversionRequest, name: str, value: str) -> str:
+    return {"input_model": str(request.input), "output_model": str(request.output)}.get(name, value)

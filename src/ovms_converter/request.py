@@ -1,0 +1,184 @@
+"""Everything that was asked for, checked before any work starts, and frozen."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ovms_converter.errors import RequestError
+from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.command_line import parse_extra_args
+from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
+from ovms_converter.storage.location import Location
+
+__all__ = ["ConversionRequest", "Given", "build_request"]
+
+_SCHEMES_OUT = ("s3", "gs", "az", "file")
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FILE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]*")
+_OPTIMIZER_NAMES = frozenset(parameter.name for parameter in PARAMETERS if parameter.optimizer)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A parameter's value as text, and where it came from: "flag", "environment", "argument" or "extra_args"."""
+
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """A request that is complete and free of contradictions, as far as that shows without the model.
+
+    `input_format`   a format's name or "auto"
+    `output_format`  "openvino", or the input's own format: then the files are published as they are
+    `model_name`     stem of the published files, None for the source's own
+    `model_version`  "auto", "next" or a number as text
+    `verify`         "auto", "off", "load" or "compare"
+    `parameters`     what was given, by name, for the record
+    """
+
+    input: Location
+    output: Location
+    input_format: str
+    output_format: str
+    arguments: OptimizerArguments
+    model_name: str | None
+    model_version: str
+    verify: str
+    mapping_config: bool
+    parameters: Mapping[str, Given]
+
+
+def build_request(given: Mapping[str, Given]) -> ConversionRequest:
+    """Check what was given and fill in the defaults; an empty value counts as not given.
+
+    Raises `RequestError` that names the parameter at fault.
+    """
+    known = by_name()
+    stripped = {name: Given(item.value.strip(), item.origin) for name, item in given.items()}
+    values = {name: item for name, item in stripped.items() if item.value}
+    for name, item in values.items():
+        _check_text(_known(name, known), item.value)
+    if "extra_args" in values:
+        for name, value in parse_extra_args(values["extra_args"].value).items():
+            values.setdefault(name, Given(value, "extra_args"))
+    for name, item in values.items():
+        _check_value(known[name], item.value)
+
+    def value_of(name: str) -> str:
+        return values[name].value if name in values else known[name].default
+
+    source = _source(values)
+    version = value_of("model_version")
+    if version not in ("auto", "next") and not (version.isascii() and version.isdigit() and int(version) > 0):
+        raise RequestError(
+            f"`model_version` is `{version}`; it is `auto`, `next` or a whole number above 0",
+            hint="OpenVINO Model Server takes only directories named by a whole number above 0 for versions",
+            parameter="model_version",
+        )
+    stem = value_of("model_name") or None
+    if stem and (not _FILE_STEM.fullmatch(stem) or stem != stem.strip()):
+        raise RequestError(
+            f"`model_name` is `{stem}`; it names the published files, so it holds letters, digits, `.`, `_`, `-`",
+            parameter="model_name",
+        )
+    return ConversionRequest(
+        input=source,
+        output=_destination(values, source),
+        input_format=value_of("input_format"),
+        output_format=value_of("output_format"),
+        arguments=OptimizerArguments.parse(
+            {name: item.value for name, item in values.items() if name in _OPTIMIZER_NAMES}
+        ),
+        model_name=stem,
+        model_version=version,
+        verify=value_of("verify"),
+        mapping_config=value_of("mapping_config").lower() in ("true", "yes", "on", "1"),
+        parameters=MappingProxyType(values),
+    )
+
+
+def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    raise RequestError(
+        f"there is no parameter `{name}`",
+        hint=f"did you mean `{near[0]}`?" if near else "`ovms-converter convert --help` lists them all",
+        parameter=name,
+    )
+
+
+def _check_text(parameter: Parameter, value: str) -> None:
+    left = _PLACEHOLDER.search(value)
+    if left:
+        raise RequestError(
+            f"`{parameter.name}` still holds the placeholder `{left.group(0)}`",
+            hint="the workflow did not fill it in; FuseML wants exactly one space inside the braces: `{{ name }}`",
+            parameter=parameter.name,
+        )
+    if _CONTROL.search(value):
+        raise RequestError(
+            f"`{parameter.name}` holds a line break or another control character inside",
+            hint="an earlier step may have written its result with a newline in the middle of this value",
+            parameter=parameter.name,
+        )
+
+
+def _check_value(parameter: Parameter, value: str) -> None:
+    if parameter.support is Support.REFUSED:
+        raise RequestError(
+            f"`{parameter.name}` cannot be honoured: {parameter.reason}",
+            parameter=parameter.name,
+        )
+    if parameter.choices and value not in parameter.choices:
+        choices = ", ".join(f"`{choice}`" for choice in parameter.choices)
+        near = difflib.get_close_matches(value, parameter.choices, n=1)
+        raise RequestError(
+            f"`{parameter.name}` is `{value}`; it is one of {choices}",
+            hint=f"did you mean `{near[0]}`?" if near else None,
+            parameter=parameter.name,
+        )
+    if parameter.kind is Kind.FLAG and value.lower() not in _BOOLEANS:
+        raise RequestError(
+            f"`{parameter.name}` is `{value}`; it is a yes or no",
+            hint="write `true` or `false` (also `yes`, `no`, `on`, `off`, `1`, `0`)",
+            parameter=parameter.name,
+        )
+
+
+_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0", "t", "f", "y", "n"})
+
+
+def _source(values: Mapping[str, Given]) -> Location:
+    if "input_model" not in values:
+        raise RequestError(
+            "no input model was given",
+            hint="`ovms-converter convert s3://bucket/model s3://bucket/model/ovms`, or set `FUSEML_INPUT_MODEL`",
+            parameter="input_model",
+        )
+    return Location.parse(values["input_model"].value)
+
+
+def _destination(values: Mapping[str, Given], source: Location) -> Location:
+    if "output_model" in values:
+        location = Location.parse(values["output_model"].value)
+    elif source.scheme in _SCHEMES_OUT:
+        location = source
+    else:
+        raise RequestError(
+            f"no output model was given, and nothing can be published at `{source}`",
+            hint="give a second location: a directory, s3://, gs:// or az://",
+            parameter="output_model",
+        )
+    if location.scheme not in _SCHEMES_OUT:
+        raise RequestError(
+            f"nothing can be published at `{location}`",
+            hint="OpenVINO Model Server reads directories, s3://, gs:// and az://",
+            parameter="output_model",
+        )
+    return location
