@@ -1,0 +1,99 @@
+"""What every test gets: an environment without the developer's own storage settings, and real servers on request."""
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from servers import GcsBucket, S3Bucket, S3Server, run_gcs, run_moto, run_rclone
+
+PREFIXES = (
+    "AWS_", "S3_", "OUTPUT_", "GOOGLE_", "GCP_", "GCLOUD_", "STORAGE_", "CLOUDSDK_", "AZURE_", "AZ_",
+    "MLFLOW_", "FUSEML_", "TASK_", "CA_BUNDLE_", "OVMS_CONVERTER_",
+)  # fmt: skip
+NAMES = {
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "AWSANONYMOUSCREDENTIAL", "NO_COLOR", "FORCE_COLOR",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home directory without `~/.aws` and the like."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
+    """No test reads the settings of the person or machine that runs it."""
+    for name in list(os.environ):
+        if name.upper().startswith(PREFIXES) or name.upper() in NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(empty_home))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3-compatible server that checks signatures and honours conditional requests."""
+    with run_moto(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A second one with other keys: neither server accepts the other's."""
+    with run_moto(tmp_path_factory.mktemp("moto-other")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_unconditional_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3-compatible server that ignores `If-None-Match`."""
+    with run_rclone(tmp_path_factory.mktemp("rclone")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a Google storage emulator."""
+    with run_gcs(tmp_path_factory.mktemp("gcs")) as endpoint:
+        yield endpoint
+
+
+def _new_bucket(server: S3Server) -> Iterator[S3Bucket]:
+    client: Any = server.client()
+    with contextlib.closing(client):
+        yield S3Bucket.create(server, f"test-{uuid.uuid4().hex[:12]}", client)
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket of its own for this test."""
+    yield from _new_bucket(s3_server)
+
+
+@pytest.fixture
+def s3_other(s3_other_server: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket on the second server."""
+    yield from _new_bucket(s3_other_server)
+
+
+@pytest.fixture
+def s3_unconditional(s3_unconditional_server: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket on the server without conditional writes."""
+    yield from _new_bucket(s3_unconditional_server)
+
+
+@pytest.fixture
+def gcs(gcs_server: str) -> Iterator[GcsBucket]:
+    """An empty bucket of the Google emulator."""
+    with urllib3.PoolManager() as http:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        http.request("POST", f"{gcs_server}/storage/v1/b?project=test", json={"name": name})
+        yield GcsBucket(gcs_server, name, http)
