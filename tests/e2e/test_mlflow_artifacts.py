@@ -1,0 +1,63 @@
+"""Artifacts that real MLflow versions logged, from an object store to an object store, against the logging framework's numbers."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from served import assert_computes, download, run_command
+from servers import S3Bucket
+
+ARTIFACTS = sorted(
+    path for path in (Path(__file__).parent.parent / "data" / "mlflow").iterdir() if (path / "reference_output.npz").exists()
+)
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda path: path.name)
+def test_artifact_computes_what_its_framework_computed(artifact: Path, s3: S3Bucket, tmp_path: Path) -> None:
+    expected = json.loads((artifact / "expected.json").read_text())
+    s3.put_tree("run/artifacts/model", artifact / "model")
+
+    done = run_command(
+        "convert", s3.url("run/artifacts/model"), s3.url("run/artifacts/model/ovms"), environ=os.environ | s3.environ()
+    )
+
+    assert (done.returncode, done.stdout) == (0, f"{s3.url('run/artifacts/model/ovms')}\n"), done.stderr
+    version = download(s3, "run/artifacts/model/ovms/1", tmp_path)
+    record = json.loads((version / "conversion.json").read_text())
+    assert record["source"]["mlflow"]["mlflow_version"] == _logged_version(artifact)
+    inputs = dict(np.load(artifact / "reference_input.npz"))
+    outputs = dict(np.load(artifact / "reference_output.npz"))
+    assert {item["name"] for item in expected["inputs"]} == {item["name"] for item in record["inputs"]}
+    assert_computes(version, inputs, outputs)
+
+
+def test_converting_again_publishes_nothing(s3: S3Bucket) -> None:
+    s3.put_tree("model", ARTIFACTS[0] / "model")
+    environ = os.environ | s3.environ()
+    assert run_command("convert", s3.url("model"), s3.url("model/ovms"), environ=environ).returncode == 0
+    before = s3.keys()
+
+    again = run_command("convert", s3.url("model"), s3.url("model/ovms"), environ=environ)
+
+    assert (again.returncode, again.stdout) == (0, f"{s3.url('model/ovms')}\n"), again.stderr
+    assert s3.keys() == before
+    assert "version 1" in again.stderr
+
+
+def test_another_parameter_makes_another_version(s3: S3Bucket) -> None:
+    s3.put_tree("model", ARTIFACTS[0] / "model")
+    environ = os.environ | s3.environ()
+    assert run_command("convert", s3.url("model"), s3.url("out"), environ=environ).returncode == 0
+
+    assert run_command("convert", s3.url("model"), s3.url("out"), "--batch", "3", environ=environ).returncode == 0
+
+    assert "out/2/conversion.json" in s3.keys()
+    assert json.loads(s3.get("out/2/conversion.json"))["inputs"][0]["shape"].startswith("[3,")
+
+
+def _logged_version(artifact: Path) -> str | None:
+    lines = (artifact / "model" / "MLmodel").read_text().splitlines()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("mlflow_version:")), None)
