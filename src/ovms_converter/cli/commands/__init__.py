@@ -1,0 +1,1 @@
+"""One module for each command, named as it; `command` in it is the click command."""

@@ -1,0 +1,162 @@
+"""`ovms-converter convert`: flags and variables in, a run of the pipeline, one URL out."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ovms_converter.cli.display import open_display
+from ovms_converter.cli.failures import error_fields
+from ovms_converter.cli.help import help_option, parameter_sections, render
+from ovms_converter.cli.options import ParameterCommand, given_flags
+from ovms_converter.cli.output import Level, Output, Settings
+from ovms_converter.cli.session import Session
+from ovms_converter.cli.summary import outcome_document, summary_lines
+from ovms_converter.errors import LocationError
+from ovms_converter.events import Note
+from ovms_converter.workflow.fuseml import read_environment
+from ovms_converter.workflow.results import check_result_file, write_result
+
+if TYPE_CHECKING:
+    from ovms_converter.pipeline import Outcome
+
+__all__ = ["command"]
+
+_TRUE = ("true", "yes", "on", "1", "t", "y")
+_LEVELS = {
+    "NOTSET": Level.DEBUG,
+    "DEBUG": Level.DEBUG,
+    "INFO": Level.INFO,
+    "WARN": Level.WARNING,
+    "WARNING": Level.WARNING,
+    "ERROR": Level.ERROR,
+    "CRITICAL": Level.ERROR,
+    "FATAL": Level.ERROR,
+}
+_TEXT = """\
+Convert the model at INPUT_MODEL to OpenVINO IR and publish it as the next
+version under OUTPUT_MODEL, by default where the input is. Both are a path or a
+URL: s3://, gs://, az://, file://; the input also http:// or https://. The URL
+goes to stdout, everything else to stderr."""
+_NOTES = """\
+Every parameter can also come from the environment, as FUSEML_<NAME>, for
+example FUSEML_BATCH=1; the command line wins, and an empty value counts as not
+given. Names may be written with - or with _. A switch alone means yes;
+--switch=false turns off what the environment turns on."""
+_EXAMPLES = (
+    "# an artifact that MLflow wrote to MinIO, for a batch of one",
+    "S3_ENDPOINT=http://minio:9000 ovms-converter convert \\",
+    "  s3://mlflow/1/run42/artifacts/model s3://models/cifar --batch 1",
+    "# an ONNX file from the web into a directory, halved to 16 bits",
+    "ovms-converter convert https://host/net.onnx ./models/net --data-type FP16",
+    "# as Model Optimizer would have been called",
+    "ovms-converter convert ./saved_model ./models/net \\",
+    "  --input-shape [1,224,224,3] --mean-values [127.5] --scale 127.5",
+    "# as a step of a workflow: everything from the environment",
+    "FUSEML_INPUT_MODEL=s3://b/model FUSEML_OUTPUT_MODEL=s3://b/ovms \\",
+    "  ovms-converter convert",
+)
+_OWN = (
+    ("--json", "Write one JSON document to stdout instead of the URL"),
+    ("-q, --quiet", "Write nothing to stderr but errors"),
+    ("--log-format FORMAT", "Lines on stderr as text or json [default: text]"),
+    ("--result-file PATH", "Write the URL to this file as well, without a newline"),
+    ("-h, --help", "Show this and exit"),
+)
+
+
+class _Convert(ParameterCommand):
+    """The command with its help."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Parameters by group, examples first."""
+        return render(
+            usage=f"{ctx.command_path} [INPUT_MODEL] [OUTPUT_MODEL] [OPTIONS]",
+            text=_TEXT,
+            sections=[*parameter_sections(), ("Output", _OWN), ("Environment", [(_NOTES, "")])],
+            examples=_EXAMPLES,
+        )
+
+
+@click.pass_obj
+def _convert(session: Session, /, **values: object) -> int:
+    output = session.output
+    output.settings = _settings(values, {})
+    flags = given_flags(values)
+    step = read_environment(session.environ, session.results_directory)
+    session.variables = {name: variable for name, variable in step.variables.items() if name not in flags}
+    result_files = [path for path in (step.result_file, values["result_file"]) if isinstance(path, Path)]
+
+    from ovms_converter.request import Given, build_request
+
+    given = {name: Given(value, "environment") for name, value in step.values.items()}
+    request = build_request(given | {name: Given(value, "flag") for name, value in flags.items()})
+    output.settings = _settings(values, {name: item.value for name, item in request.parameters.items()})
+    for path in result_files:
+        check_result_file(path)
+
+    from ovms_converter.pipeline import run
+
+    started = time.monotonic()
+    with open_display(output) as display:
+        for warning in step.warnings:
+            display(Note("warning", warning))
+        outcome = run(request, environ=session.environ, listener=display)
+    _report(output, outcome, time.monotonic() - started, result_files)
+    return 0
+
+
+def _settings(values: Mapping[str, object], given: Mapping[str, str]) -> Settings:
+    """How to show things, from the command's own options and from `verbose` and `log_level`."""
+    if values["quiet"]:
+        level = Level.ERROR
+    elif given.get("verbose", "").lower() in _TRUE:
+        level = Level.DEBUG
+    else:
+        level = _LEVELS.get(given.get("log_level", "").upper(), Level.INFO)
+    return Settings(bool(values["json"]), str(values["log_format"]), level)
+
+
+def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Sequence[Path]) -> None:
+    """Hand the URL over: to the files, to stdout, and to whoever reads stderr.
+
+    The model is published by now, so a file that cannot be written does not keep stdout and the summary from
+    coming; it is raised at the end.
+    """
+    failure: LocationError | None = None
+    try:
+        for path in result_files:
+            write_result(path, outcome.url)
+    except LocationError as error:
+        failure = error
+    document = outcome_document(outcome)
+    if output.shows(Level.INFO) and output.settings.log_format == "json":
+        output.record(Level.INFO, f"published {outcome.url}", {"event": "finished"} | document)
+    elif output.shows(Level.INFO):
+        same_screen = not output.settings.document and output.stdout.isatty() and output.stderr.isatty()
+        for line in summary_lines(outcome, seconds=seconds, with_url=not same_screen):
+            output.line(line)
+    if not output.settings.document:
+        output.result(outcome.url)
+    elif failure:
+        output.document(document | {"error": output.scrub_fields(error_fields(failure))})
+    else:
+        output.document(document)
+    if failure:
+        raise failure
+
+
+command = _Convert(
+    "convert",
+    callback=_convert,
+    add_help_option=False,
+    params=[
+        click.Option(["--json"], is_flag=True),
+        click.Option(["-q", "--quiet"], is_flag=True),
+        click.Option(["--log-format"], type=click.Choice(["text", "json"]), default="text"),
+        click.Option(["--result-file"], type=click.Path(path_type=Path)),
+        help_option(),
+    ],
+)

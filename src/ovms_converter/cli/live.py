@@ -1,0 +1,113 @@
+"""The stages of a run as a table that is redrawn in place; the only module that imports rich."""
+
+import time
+from dataclasses import dataclass
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from ovms_converter.cli.display import Display
+from ovms_converter.cli.output import Level, Output
+from ovms_converter.cli.units import duration, rate, size
+from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted
+
+__all__ = ["LiveDisplay"]
+
+_NARROW = 60
+_LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warning": Level.WARNING}
+
+
+@dataclass
+class _Row:
+    """A stage on the screen: `since` on the monotonic clock, `seconds` its wall time once it is through."""
+
+    since: float
+    total: int | None
+    detail: str
+    done: int = 0
+    seconds: float | None = None
+
+
+class LiveDisplay(Display):
+    """A row for each stage: bar, bytes, rate and time. It stays on the screen when the run ends."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._rows: dict[Stage, _Row] = {}
+        self._unicode = (output.stderr.encoding or "").lower().replace("-", "") == "utf8"
+        self._console = Console(
+            file=output.stderr,
+            force_terminal=True,
+            no_color=not output.colour,
+            highlight=False,
+            soft_wrap=False,
+        )
+        self._spinners = {stage: Spinner("dots" if self._unicode else "line") for stage in Stage}
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=12)
+
+    def __enter__(self) -> "LiveDisplay":
+        """Begin to draw."""
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Draw the last state and leave it there."""
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event into the table, or print a note above it."""
+        if isinstance(event, StageStarted):
+            self._rows[event.stage] = _Row(time.monotonic(), event.total, self._output.scrub(event.detail))
+        elif isinstance(event, StageProgress):
+            self._rows[event.stage].done = event.done
+        elif isinstance(event, StageFinished):
+            row = self._rows.setdefault(event.stage, _Row(time.monotonic(), None, ""))
+            row.seconds = event.seconds
+            row.done = event.moved
+            row.detail = self._output.scrub(event.detail) or row.detail
+        elif isinstance(event, Note) and self._output.shows(_LEVELS[event.level]):
+            self._print(event)
+
+    def _print(self, note: Note) -> None:
+        text = Text(self._output.scrub(note.text))
+        if note.level == "warning":
+            text = Text.assemble(("warning", "bold yellow"), ": ", text)
+        self._console.print(text, soft_wrap=True)
+
+    def _table(self) -> Table:
+        wide = self._console.width >= _NARROW
+        table = Table.grid(padding=(0, 1), expand=False)
+        table.add_column(width=1)
+        table.add_column(width=9, no_wrap=True)
+        if wide:
+            table.add_column(width=16)
+        table.add_column(width=19 if wide else 9, justify="right", no_wrap=True)
+        if wide:
+            table.add_column(width=11, justify="right", no_wrap=True)
+        table.add_column(width=8, justify="right", no_wrap=True)
+        now = time.monotonic()
+        for stage, row in list(self._rows.items()):
+            seconds = now - row.since if row.seconds is None else row.seconds
+            bar, moved, speed = self._moved(row, seconds)
+            mark = (
+                self._spinners[stage] if row.seconds is None else Text("✓" if self._unicode else "*", "green")
+            )
+            cells: list[RenderableType] = [mark, Text(stage.value), Text(moved), Text(duration(seconds))]
+            if wide:
+                cells = [*cells[:2], bar, cells[2], Text(speed), cells[3]]
+            table.add_row(*cells)
+        return table
+
+    def _moved(self, row: _Row, seconds: float) -> tuple[ProgressBar | Text, str, str]:
+        """Bar, bytes and rate of a row; all empty for a stage that moves nothing."""
+        if not row.total and not row.done:
+            return Text(""), "", ""
+        finished = row.seconds is not None
+        total = row.done if finished else row.total
+        bar = ProgressBar(total=total or None, completed=row.done, width=16)
+        moved = size(row.done) if finished or not row.total else f"{size(row.done)} / {size(row.total)}"
+        return bar, moved, rate(row.done, seconds)

@@ -1,0 +1,70 @@
+"""What a conversion came to, for a person and for a program."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ovms_converter._version import __version__
+from ovms_converter.cli.units import duration, size
+
+if TYPE_CHECKING:
+    from ovms_converter.engine.job import Port
+    from ovms_converter.pipeline import Outcome
+
+__all__ = ["outcome_document", "summary_lines"]
+
+
+def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool) -> list[str]:
+    """A few lines: what it was, what is served now, sizes, times, and the URL unless stdout shows it anyway.
+
+    `seconds` is the wall time of the whole run; stages may overlap in it.
+    """
+    state = "new" if outcome.published else "was there already: same source, same parameters, nothing written"
+    rows = [
+        ("format", [f"{outcome.source_format} ({outcome.evidence})"]),
+        ("inputs", _ports(outcome.inputs)),
+        ("outputs", _ports(outcome.outputs)),
+        ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
+        ("verified", [outcome.verified] if outcome.verified else []),
+        ("time", [_times(outcome, seconds)]),
+        ("version", [f"{outcome.version} ({state})"]),
+        ("url", [outcome.url] if with_url else []),
+    ]
+    return [
+        f"{name if first else '':<9} {line}"
+        for name, lines in rows
+        for first, line in zip([True] + [False] * len(lines), lines, strict=False)
+    ]
+
+
+def outcome_document(outcome: "Outcome") -> dict[str, object]:
+    """The same as JSON values: sizes in bytes, times in seconds, shapes as text such as `[?,3,224,224]`."""
+    return {
+        "url": outcome.url,
+        "version": outcome.version,
+        "published": outcome.published,
+        "source_format": outcome.source_format,
+        "evidence": outcome.evidence,
+        "inputs": [_port(port) for port in outcome.inputs],
+        "outputs": [_port(port) for port in outcome.outputs],
+        "source_bytes": outcome.source_bytes,
+        "result_bytes": outcome.result_bytes,
+        "seconds": {stage.value: round(seconds, 3) for stage, seconds in outcome.seconds.items()},
+        "verified": outcome.verified,
+        "notes": list(outcome.notes),
+        "files": list(outcome.files),
+        "ovms_converter": __version__,
+    }
+
+
+def _ports(ports: Sequence["Port"]) -> list[str]:
+    width = max((len(port.name) for port in ports), default=0)
+    return [f"{port.name:<{width}}  {port.type} {port.shape}" for port in ports]
+
+
+def _port(port: "Port") -> dict[str, str]:
+    return {"name": port.name, "type": port.type, "shape": port.shape}
+
+
+def _times(outcome: "Outcome", seconds: float) -> str:
+    stages = ", ".join(f"{stage.value} {spent:.2f}" for stage, spent in outcome.seconds.items())
+    return f"{duration(seconds)} ({stages})" if stages else duration(seconds)

@@ -1,0 +1,101 @@
+"""The contract of a FuseML step: `FUSEML_<NAME>` variables in, one Tekton result out.
+
+FuseML upper-cases an input's name and does nothing else, so `input-model` arrives as `FUSEML_INPUT-MODEL`: no
+shell can write that name, but it is there. It also sets variables that nobody filled in to the empty string.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.errors import RequestError
+from ovms_converter.parameters import PARAMETERS
+
+__all__ = ["TEKTON_RESULTS", "StepInputs", "read_environment"]
+
+TEKTON_RESULTS = Path("/tekton/results")
+"""Where Tekton reads the results of a step; it makes the directory."""
+
+_PREFIX = "FUSEML_"
+_OWN_PREFIX = "FUSEML_ENV_"
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
+_CREDENTIALS = re.compile(r"(OUTPUT_)?(S3_ENDPOINT|AWS_.+)|MLFLOW_S3_ENDPOINT_URL")
+_RESULT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What the environment asks for.
+
+    `values`       parameter name → text, outer white space stripped, never empty
+    `variables`    parameter name → the variable that it came from
+    `warnings`     one line each
+    `result_file`  where the URL goes, None outside a pipeline
+    """
+
+    values: dict[str, str]
+    variables: dict[str, str]
+    warnings: tuple[str, ...]
+    result_file: Path | None
+
+
+def read_environment(environ: Mapping[str, str], results_directory: Path = TEKTON_RESULTS) -> StepInputs:
+    """Read every `FUSEML_<NAME>` and `TASK_RESULT`.
+
+    Raises `RequestError` if a parameter is given twice with different values, if a credential still is a
+    placeholder, or if `TASK_RESULT` is no name of a result.
+    """
+    names = {parameter.variable: parameter.name for parameter in PARAMETERS}
+    values: dict[str, str] = {}
+    variables: dict[str, str] = {}
+    warnings: list[str] = []
+    for variable, raw in sorted(environ.items()):
+        value = raw.strip()
+        if not value:
+            continue
+        if _CREDENTIALS.fullmatch(variable):
+            _check_filled_in(variable, value)
+        if not variable.startswith(_PREFIX) or variable.startswith(_OWN_PREFIX):
+            continue
+        name = names.get(variable.replace("-", "_"))
+        if name is None:
+            warnings.append(_unknown(variable, list(names)))
+        elif values.get(name, value) != value:
+            raise RequestError(
+                f"`{variables[name]}` and `{variable}` are the same parameter and hold different values",
+                hint="unset one of the two",
+                parameter=name,
+            )
+        else:
+            values[name] = value
+            variables[name] = variable
+    return StepInputs(values, variables, tuple(warnings), _result_file(environ, results_directory))
+
+
+def _check_filled_in(variable: str, value: str) -> None:
+    left = _PLACEHOLDER.search(value)
+    if left:
+        raise RequestError(
+            f"`{variable}` still holds the placeholder `{left.group(0)}`",
+            hint="the workflow did not fill it in; FuseML wants exactly one space inside: `{{ name }}`",
+        )
+
+
+def _unknown(variable: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(variable.replace("-", "_"), known, n=1)
+    advice = f"; did you mean `{near[0]}`?" if near else ""
+    return f"`{variable}` is not a parameter and is ignored{advice}"
+
+
+def _result_file(environ: Mapping[str, str], directory: Path) -> Path | None:
+    name = environ.get("TASK_RESULT", "").strip()
+    if not name:
+        return None
+    if not _RESULT_NAME.fullmatch(name):
+        raise RequestError(
+            f"`TASK_RESULT` is `{name}`, which is no name of a Tekton result",
+            hint="it is the name of one output of the step, such as `ovms-model-url`",
+        )
+    return directory / name
