@@ -11,7 +11,10 @@ SOURCE = Path(__file__).parent.parent / "src" / "ovms_converter"
 
 # Arrows run downwards only; rooms of one row do not know each other.
 ROWS = (
-    {"cli", "workflow", "demo", "__main__"},
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"workflow"},
     {"pipeline"},
     {"record"},
     {"request"},

@@ -30,7 +30,7 @@ from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Listing, Progress, Source
 
-__all__ = ["Outcome", "run"]
+__all__ = ["Outcome", "Port", "run"]
 
 
 @dataclass(frozen=True)

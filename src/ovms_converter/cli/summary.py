@@ -7,8 +7,7 @@ from ovms_converter._version import __version__
 from ovms_converter.cli.units import duration, size
 
 if TYPE_CHECKING:
-    from ovms_converter.engine.job import Port
-    from ovms_converter.pipeline import Outcome
+    from ovms_converter.pipeline import Outcome, Port
 
 __all__ = ["outcome_document", "summary_lines"]
 
