@@ -1,0 +1,57 @@
+"""Storage: a URL ↔ files on this machine. One module a scheme; it is imported when a location of its scheme is opened.
+
+A module of a scheme has `open_source(location, environ) -> Source` and, if the scheme can be written,
+`open_destination(location, environ) -> Destination`. Opening reads settings and reaches no server.
+"""
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+
+from ovms_converter.errors import RequestError
+from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.location import Location
+
+__all__ = ["MODULES", "open_destination", "open_source"]
+
+MODULES = {
+    "file": "local",
+    "s3": "s3",
+    "gs": "gs",
+    "az": "az",
+    "http": "http",
+    "https": "http",
+    "runs": "mlflow",
+    "models": "mlflow",
+    "mlflow-artifacts": "mlflow",
+}
+"""Scheme → the module of this package that serves it."""
+
+
+def open_source(location: Location, environ: Mapping[str, str]) -> Source:
+    """The location as something to read, with the credentials that `environ` has for it.
+
+    Raises `RequestError` if the settings contradict themselves.
+    """
+    source: Source = _module(location).open_source(location, environ)
+    return source
+
+
+def open_destination(location: Location, environ: Mapping[str, str]) -> Destination:
+    """The location as something to write, with `OUTPUT_*` settings before the input's.
+
+    Raises `RequestError` if the scheme cannot be written or the settings contradict themselves.
+    """
+    module = _module(location)
+    if not hasattr(module, "open_destination"):
+        raise RequestError(
+            f"nothing can be written to `{location}`: `{location.scheme}` is only read",
+            hint="give a destination with `s3://`, `gs://`, `az://` or a local path",
+            parameter="output_model",
+        )
+    destination: Destination = module.open_destination(location, environ)
+    return destination
+
+
+def _module(location: Location) -> ModuleType:
+    return importlib.import_module(f"ovms_converter.storage.{MODULES[location.scheme]}")

@@ -1,0 +1,274 @@
+"""Files of this machine: read where they lie, published by renaming a finished directory."""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from ovms_converter.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    ConverterError,
+    LocationError,
+    NotFoundError,
+    ResourceError,
+    UnavailableError,
+)
+from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
+from ovms_converter.storage.location import Location, why_unsafe
+
+__all__ = ["SCRATCH_PREFIX", "LocalDestination", "LocalSource", "disk_error", "open_destination", "open_source"]
+
+SCRATCH_PREFIX = ".ovms-"
+"""Names that OVMS skips (they are no number) and that no listing of ours shows."""
+
+
+def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource":  # noqa: ARG001
+    """A file or directory to read; no setting matters."""
+    return LocalSource(location)
+
+
+def open_destination(location: Location, environ: Mapping[str, str]) -> "LocalDestination":  # noqa: ARG001
+    """A directory to publish into; no setting matters."""
+    return LocalDestination(location)
+
+
+def disk_error(error: OSError, what: str) -> ConverterError:
+    """The error of this package for what the operating system said about `what`, a path as it may be shown."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"no space left on the disk that holds `{what}`", hint="free some space, or choose another disk"
+        )
+    if error.errno == errno.EROFS:
+        return LocationError(
+            f"`{what}` is on a read-only file system", hint="choose a directory that can be written"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return AccessDeniedError(
+            f"`{what}` may not be opened by this user (id {os.geteuid()})",
+            hint="change its owner or mode, or choose another directory",
+        )
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return NotFoundError(f"there is no `{what}`", hint="check the spelling")
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        return UnavailableError(f"`{what}` cannot be read or written now: {error.strerror}")
+    return LocationError(f"`{what}`: {error.strerror}")
+
+
+@contextmanager
+def _told(what: object) -> Iterator[None]:
+    """Turn every `OSError` of the block into an error that names `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, str(what)) from None
+
+
+class LocalSource:
+    """A file or a directory. `fetch` copies nothing: the tree's root is the user's own directory.
+
+    Its files carry no digest: they are hashed later, beside the conversion, so that nothing is read twice in a row.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._path = Path(location.path)
+
+    def list(self) -> Listing:
+        """See `Source.list`. Links are followed; anything but regular files is skipped, as are our scratch directories."""
+        with _told(self.location):
+            if not self._path.is_dir():
+                status = self._path.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise LocationError(f"`{self.location}` is neither a file nor a directory")
+                return Listing(True, (_entry(self._path.name, status),))
+            entries: list[Entry] = []
+            _walk(self._path, "", frozenset(), entries)
+        return Listing(False, tuple(sorted(entries)))
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """See `Source.read`."""
+        with _told(self.location.path and self._root / path), self._file(path).open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if length is None else length)
+
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:  # noqa: ARG002
+        """See `Source.fetch`: nothing is copied, and everything is there at once."""
+        files = []
+        for path in paths:
+            with _told(self._root / path):
+                size = self._file(path).stat().st_size
+            files.append(FetchedFile(path, size))
+            progress(size)
+        return FetchedTree(self._root, tuple(files))
+
+    @property
+    def _root(self) -> Path:
+        """The directory that paths are relative to: a single file's neighbours are reached by name."""
+        return self._path if self._path.is_dir() else self._path.parent
+
+    def _file(self, path: str) -> Path:
+        reason = why_unsafe(path)
+        if reason:
+            raise LocationError(f"`{path}` {reason}: it is not below `{self.location}`")
+        return self._root / path
+
+
+def _entry(path: str, status: os.stat_result) -> Entry:
+    return Entry(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ino}")
+
+
+def _walk(directory: Path, prefix: str, above: frozenset[tuple[int, int]], entries: list[Entry]) -> None:
+    """Append all regular files below a directory; a link to a directory above it would never end and is refused."""
+    status = directory.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        raise LocationError(f"`{directory}` is a link to a directory that holds it", hint="remove the link")
+    with os.scandir(directory) as items:
+        for item in items:
+            if item.name.startswith(SCRATCH_PREFIX):
+                continue
+            path = prefix + item.name
+            if item.is_dir():
+                _walk(Path(item.path), f"{path}/", above | {here}, entries)
+            elif item.is_file():
+                entries.append(_entry(path, item.stat()))
+
+
+class LocalDestination:
+    """A directory that holds published directories."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._path = Path(location.path)
+
+    def check_writable(self) -> None:
+        """See `Destination.check_writable`: a directory is made and removed where the first one would have to be made."""
+        probe = self._existing() / f"{SCRATCH_PREFIX}probe-{secrets.token_hex(6)}"
+        with _told(self.location):
+            probe.mkdir()
+            probe.rmdir()
+
+    def list(self) -> tuple[Entry, ...]:
+        """See `Destination.list`."""
+        if not self._path.is_dir():
+            return ()
+        return LocalSource(self.location).list().entries
+
+    def read(self, path: str) -> bytes:
+        """See `Destination.read`."""
+        return LocalSource(self.location).read(path)
+
+    def scratch(self) -> Path | None:
+        """See `Destination.scratch`: in the nearest directory that exists, so that a failed run leaves none behind."""
+        path = self._existing() / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
+        with _told(self.location):
+            path.mkdir()
+        return path
+
+    def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
+        """See `Destination.publish`: everything is flushed to the disk before the one rename that shows it."""
+        target = self._path / directory
+        missing = self._missing()
+        staging: Path | None = None
+        try:
+            with _told(self.location.child(directory)):
+                if os.path.lexists(target):
+                    raise _exists(self.location, directory)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                staging = target.parent / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
+                staging.mkdir()
+                for name, file in files.items():
+                    self._place(file, staging, name)
+                    progress((staging / name).stat().st_size)
+                _flush_tree(staging)
+                self._show(staging, target, directory)
+                _flush(target.parent)
+        except BaseException:
+            if staging:
+                shutil.rmtree(staging, ignore_errors=True)
+            for path in missing:
+                try:
+                    path.rmdir()
+                except OSError:
+                    break
+            raise
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """See `Destination.remove`; directories that become empty go too."""
+        for path in paths:
+            file = self._path / path
+            with _told(file):
+                file.unlink(missing_ok=True)
+            for parent in PurePosixPath(path).parents[:-1]:
+                try:
+                    (self._path / parent).rmdir()
+                except OSError:
+                    break
+
+    def _existing(self) -> Path:
+        """The location or the nearest directory above it that exists."""
+        path = self._path
+        while not os.path.lexists(path):
+            path = path.parent
+        if not path.is_dir():
+            raise LocationError(
+                f"`{path}` is a file, and the destination `{self.location}` must be a directory",
+                hint="name a directory as destination",
+            )
+        return path
+
+    def _missing(self) -> tuple[Path, ...]:
+        """The directories that publishing will have to make, the innermost first."""
+        existing = self._existing()
+        return tuple(path for path in (self._path, *self._path.parents) if existing in path.parents)
+
+    def _place(self, file: Path, staging: Path, name: str) -> None:
+        """Move a file of our own scratch into the staging directory, copy any other."""
+        target = staging / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if any(parent.name.startswith(SCRATCH_PREFIX) for parent in file.parents):
+            try:
+                file.rename(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+            else:
+                return
+        shutil.copyfile(file, target)
+
+    def _show(self, staging: Path, target: Path, directory: str) -> None:
+        """Rename the finished directory; the system refuses if another one with files in it is there by now."""
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
+                raise _exists(self.location, directory) from None
+            raise
+
+
+def _exists(location: Location, directory: str) -> AlreadyExistsError:
+    return AlreadyExistsError(f"`{location.child(directory)}` exists already")
+
+
+def _flush_tree(directory: Path) -> None:
+    """Flush every file and directory below and including this one to the disk."""
+    for path in directory.rglob("*"):
+        _flush(path)
+    _flush(directory)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network and FUSE file systems cannot flush a directory; the rename is still one step.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
