@@ -1,0 +1,84 @@
+"""What is asked of the child process, and what it answers: frozen values without openvino's types."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.optimizer.arguments import OptimizerArguments
+
+__all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port"]
+
+
+@dataclass(frozen=True)
+class ConversionJob:
+    """One model to convert.
+
+    `format`     "onnx" or "tensorflow.saved_model"
+    `model`      the model's file or directory
+    `arguments`  Model Optimizer's arguments, already parsed
+    `stem`       the result's file name without its ending; a plain name, no path
+    `output`     the directory that receives `<stem>.xml` and `<stem>.bin`; made if it is missing, otherwise
+    empty
+    `verify`     "off", "load", "compare" or "auto" (compare where that is possible and cheap, else load)
+    `tolerance`  for "compare": the largest error relative to the reference that is still equal; None chooses
+    by the
+                 precision of the result
+    """
+
+    format: str
+    model: Path
+    arguments: OptimizerArguments
+    stem: str
+    output: Path
+    verify: str
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of the written IR.
+
+    `type` is OpenVINO's name of the element type (`f32`, `i64`, `string`), `shape` is text such as
+    `[?,3,224,224]`, with `?` for a free dimension and `1..8` for a bounded one, or `[...]` if even the rank
+    is unknown.
+    """
+
+    name: str
+    type: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class OutputComparison:
+    """How far one output is from the reference, over all samples.
+
+    `max_abs` and `max_rel` are the largest absolute and relative (to the reference's element) differences,
+    `cosine` the smallest cosine similarity of a sample's flattened values.
+    """
+
+    name: str
+    max_abs: float
+    max_rel: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class ConvertedModel:
+    """A written and verified IR.
+
+    `xml`, `bin`         the one pair of files in `ConversionJob.output`; `bin` has at least one byte
+    `inputs`, `outputs`  as read back from the written file, in its order, one name each
+    `notes`              lines for the user: what was ignored, guessed or could not be checked
+    `verified`           one line: how the result was verified
+    `comparison`         one entry an output if it was compared with its source, else empty
+    """
+
+    xml: Path
+    bin: Path
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    notes: tuple[str, ...]
+    openvino_version: str
+    verified: str
+    convert_seconds: float
+    verify_seconds: float
+    comparison: tuple[OutputComparison, ...] = ()

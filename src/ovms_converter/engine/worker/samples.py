@@ -1,0 +1,110 @@
+"""Inputs to run a model on when nobody gave any: small, seeded, of the right types and some fitting size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import openvino as ov
+
+from ovms_converter.engine.worker.execution import Tensor
+
+__all__ = ["Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
+
+_SIZES = (1, 2, 8, 16, 32, 64, 224)
+_LONGEST = 1 << 26
+"""No input has more elements than this: a guess must not be what runs out of memory."""
+
+_FREE_RANKS = (2, 4, 1, 3)
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What free dimensions are set to: first ones to `batch`, all others to `other`; a free rank to `rank`."""
+
+    batch: int
+    other: int
+    rank: int = 2
+
+
+def has_free_batch(inputs: Sequence[ov.Output]) -> bool:
+    """Whether an input's first dimension is free."""
+    shapes = [port.get_partial_shape() for port in inputs]
+    return any(shape.rank.is_dynamic or (len(shape) > 0 and shape[0].is_dynamic) for shape in shapes)
+
+
+def has_other_free_dimensions(inputs: Sequence[ov.Output]) -> bool:
+    """Whether there is a free dimension, or rank, that is not the batch: then a run needs a guess.
+
+    The one dimension of a vector counts as well: it is as often a length as a batch.
+    """
+    shapes = [port.get_partial_shape() for port in inputs]
+    return any(
+        shape.rank.is_dynamic
+        or any(dimension.is_dynamic for dimension in (list(shape)[1:] if len(shape) > 1 else list(shape)))
+        for shape in shapes
+    )
+
+
+def candidates(inputs: Sequence[ov.Output]) -> Iterator[Sizes]:
+    """Sizes to try, the likeliest first. Exactly one if nothing is free."""
+    ranks = _FREE_RANKS if any(port.get_partial_shape().rank.is_dynamic for port in inputs) else (2,)
+    others = _SIZES if has_other_free_dimensions(inputs) else (1,)
+    batches = (1, *_SIZES[1:]) if has_free_batch(inputs) else (1,)
+    for rank in ranks:
+        for other in others:
+            yield Sizes(1, other, rank)
+    for size in batches[1:]:
+        yield Sizes(size, size)
+
+
+def fill(inputs: Sequence[ov.Output], sizes: Sizes, seed: int, *, integers_below: int) -> list[Tensor] | None:
+    """One tensor an input, or None if one would be far too large.
+
+    Floats are uniform in [0, 1), integers in [0, `integers_below`): an integer is mostly an index or a mask,
+    for which larger ones may be out of range.
+    """
+    generator = np.random.default_rng(seed)
+    tensors: list[Tensor] = []
+    for port in inputs:
+        shape = _shape(port.get_partial_shape(), sizes)
+        if np.prod(shape, dtype=np.float64) > _LONGEST:
+            return None
+        tensors.append(_tensor(port.get_element_type(), shape, generator, integers_below))
+    return tensors
+
+
+def _shape(partial: ov.PartialShape, sizes: Sizes) -> Shape:
+    if partial.rank.is_dynamic:
+        return (sizes.batch, *[sizes.other] * (sizes.rank - 1))
+    return tuple(
+        _size(dimension, sizes.other if index else sizes.batch) for index, dimension in enumerate(partial)
+    )
+
+
+def _size(dimension: ov.Dimension, wanted: int) -> int:
+    if dimension.is_static:
+        return int(dimension.get_length())
+    lowest, highest = int(dimension.get_min_length()), int(dimension.get_max_length())
+    return max(lowest, wanted if highest < 0 else min(wanted, highest))
+
+
+def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, integers_below: int) -> Tensor:
+    if kind == ov.Type.string:
+        return np.full(shape, "a")
+    if kind == ov.Type.boolean:
+        return generator.integers(0, integers_below, shape).astype(np.bool_)
+    if kind.is_dynamic():
+        return generator.random(shape, dtype=np.float32)
+    tensor = ov.Tensor(kind, ov.Shape(shape))
+    try:
+        dtype = kind.to_dtype()
+    except RuntimeError:  # packed and 8-bit float types, which numpy lacks
+        return tensor
+    if kind.is_real():
+        tensor.data[...] = generator.random(shape, dtype=np.float32).astype(dtype)
+    else:
+        tensor.data[...] = generator.integers(0, integers_below, shape).astype(dtype)
+    return tensor

@@ -1,0 +1,99 @@
+"""One job from its line on the pipe to the answer: convert, save, read back, verify."""
+
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import openvino as ov
+
+from ovms_converter.engine import death
+from ovms_converter.engine.job import ConversionJob
+from ovms_converter.engine.protocol import (
+    Doing,
+    Done,
+    Failed,
+    Message,
+    StageEnded,
+    decode_job,
+    encode_message,
+)
+from ovms_converter.engine.worker import save, verify
+from ovms_converter.errors import ConverterError
+from ovms_converter.events import Stage
+from ovms_converter.optimizer import conversion
+
+__all__ = ["serve"]
+
+
+class _Pipe(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass
+class _Teller:
+    """Sends messages, and remembers what is being done for the text of an error."""
+
+    pipe: _Pipe
+    text: str = field(default="starting")
+
+    def doing(self, stage: Stage, text: str) -> None:
+        self.text = text
+        self.send(Doing(stage, text))
+
+    def send(self, message: Message) -> None:
+        self.pipe.write(encode_message(message))
+
+
+def serve(line: bytes, pipe: _Pipe) -> None:
+    """Do the job of `line` and write messages to `pipe`, the last one `Done` or `Failed`."""
+    tell = _Teller(pipe)
+    try:
+        tell.send(_work(decode_job(line), tell))
+    except ConverterError as error:
+        tell.send(_failed(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        tell.send(_failed(death.of_exception(error, tell.text) or error, tell.text))
+
+
+def _failed(error: Exception, doing: str = "") -> Failed:
+    told = "".join(traceback.format_exception(error))
+    if isinstance(error, ConverterError):
+        parameter = getattr(error, "parameter", None)
+        return Failed(type(error).__name__, error.message, error.hint, parameter, told)
+    message = f"the converter process failed while {doing}: {type(error).__name__}: {error}"
+    return Failed("InternalError", message, None, None, told)
+
+
+def _work(job: ConversionJob, tell: _Teller) -> Done:
+    started = time.monotonic()
+    # In this process's own temporary directory, which the client removes.
+    scratch = Path(tempfile.mkdtemp(prefix="convert-"))
+    tell.doing(Stage.CONVERT, f"reading `{job.model.name}`")
+    converted = conversion.convert(job.model, job.format, job.arguments, scratch)
+    tell.doing(Stage.CONVERT, f"writing `{job.stem}.xml`")
+    written = save.save(converted.model, job, compress_to_fp16=converted.compress_to_fp16)
+    convert_seconds = time.monotonic() - started
+    tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
+    notes = list(converted.notes)
+    del converted
+
+    started = time.monotonic()
+    verified = verify.Verified("not verified: switched off")
+    if job.verify != "off":
+        tell.doing(Stage.VERIFY, f"running `{job.stem}.xml`")
+        verified = verify.verify(written, job)
+        notes += verified.notes
+        tell.send(StageEnded(Stage.VERIFY, time.monotonic() - started, verified.text))
+    return Done(
+        inputs=written.inputs,
+        outputs=written.outputs,
+        notes=tuple(notes),
+        openvino_version=ov.get_version(),
+        verified=verified.text,
+        convert_seconds=convert_seconds,
+        verify_seconds=time.monotonic() - started,
+        comparison=verified.comparison,
+    )
