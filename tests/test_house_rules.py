@@ -40,7 +40,10 @@ def imported_rooms(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" if node.module == "ovms_converter" else node.module for alias in node.names]
+            names = [
+                f"{node.module}.{alias.name}" if node.module == "ovms_converter" else node.module
+                for alias in node.names
+            ]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         rooms |= {name.split(".")[1] for name in names if name.startswith("ovms_converter.")}
@@ -51,7 +54,9 @@ def imported_rooms(path: Path) -> set[str]:
 def test_arrows_run_downwards(path: Path) -> None:
     room = room_of(path)
     upwards = {
-        other for other in imported_rooms(path) if other != room and HEIGHT[other] >= HEIGHT[room] and HEIGHT[room] < len(ROWS)
+        other
+        for other in imported_rooms(path)
+        if other != room and HEIGHT[other] >= HEIGHT[room] and HEIGHT[room] < len(ROWS)
     }
     assert not upwards, f"{room} must not import {sorted(upwards)}"
 
@@ -78,4 +83,7 @@ def test_the_top_meets_storage_and_engine_only_through_the_pipeline() -> None:
 def test_nothing_heavy_is_loaded_before_it_is_needed(program: str) -> None:
     heavy = "{'openvino', 'numpy', 'obstore', 'urllib3', 'rich', 'onnx', 'tensorflow'}"
     code = f"{program}\nimport sys; print(sorted({heavy} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

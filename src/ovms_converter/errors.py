@@ -16,8 +16,8 @@
     ├── InternalError               70   a bug of this program
     └── InterruptedRunError    130/143   SIGINT or SIGTERM
 
-An error tells what happened (`message`, one line) and, where there is one, the command or option that helps (`hint`,
-one line). Anything below 70 is shown without a traceback.
+An error tells what happened (`message`, one line) and, where there is one, the command or option that helps
+(`hint`, one line). Anything below 70 is shown without a traceback.
 """
 
 from typing import ClassVar

@@ -20,7 +20,7 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage begins. `total` is the number of bytes it will move, or None if it moves none or does not know."""
+    """A stage begins. `total` is the bytes that it will move, None if it moves none or does not know."""
 
     stage: Stage
     detail: str = ""
@@ -57,5 +57,5 @@ Event: TypeAlias = StageStarted | StageProgress | StageFinished | Note
 Listener: TypeAlias = Callable[[Event], None]
 
 
-def ignore(event: Event) -> None:  # noqa: ARG001
+def ignore(event: Event) -> None:
     """The listener that shows nothing."""

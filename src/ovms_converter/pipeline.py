@@ -1,8 +1,8 @@
 """The stages in their order: fetch → recognise → convert → verify → publish. Read this module first.
 
-A model comes in as a URL (`storage`), becomes a recognised `SourceModel` (`formats`), goes through the child process
-that owns openvino (`engine`, `optimizer`), and leaves as a numbered version (`repository`). Nothing is written at the
-destination before everything else has succeeded.
+A model comes in as a URL (`storage`), becomes a recognised `SourceModel` (`formats`), goes through the child
+process that owns openvino (`engine`, `optimizer`), and leaves as a numbered version (`repository`). Nothing is
+written at the destination before everything else has succeeded.
 """
 
 import errno
@@ -68,7 +68,7 @@ def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Lis
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ResourceError(
                 f"no space left on the disk that holds `{error.filename or tempfile.gettempdir()}`",
-                hint="set `TMPDIR` to a directory on a larger disk; it holds the source and the result for a while",
+                hint="set `TMPDIR` to a directory on a larger disk; source and result lie there for a while",
             ) from None
         raise
 
@@ -142,7 +142,9 @@ class _Run:
         """The source without what this program published into it before."""
         listing = self.source.list()
         own = {
-            entry.path.rpartition("/")[0] for entry in listing.entries if entry.path.rpartition("/")[2] == RECORD
+            entry.path.rpartition("/")[0]
+            for entry in listing.entries
+            if entry.path.rpartition("/")[2] == RECORD
         }
         entries = tuple(
             entry
@@ -222,7 +224,7 @@ class _Run:
         )
 
     def _scratch(self, stack: ExitStack, work: Path) -> Path:
-        """Where the result is written first: beside the destination if that is a directory, so that publishing moves it."""
+        """Where the result is written first: beside a destination on disk, so that publishing is a rename."""
         result = self.destination.scratch()
         if result is None:
             result = work / "result"
@@ -249,7 +251,10 @@ class _Run:
             return {converted.bin.name: converted.bin, converted.xml.name: converted.xml}
         base = tree.root / model.path
         root = base if base.is_dir() else base.parent
-        paths = {str((tree.root / file.path).relative_to(root).as_posix()): tree.root / file.path for file in tree.files}
+        paths = {
+            str((tree.root / file.path).relative_to(root).as_posix()): tree.root / file.path
+            for file in tree.files
+        }
         last = "saved_model.pb" if base.is_dir() else base.name
         return {name: path for name, path in paths.items() if name != last} | {last: paths[last]}
 
@@ -295,7 +300,7 @@ _Files = Callable[[], tuple[FetchedFile, ...]]
 
 @contextmanager
 def _hashing(tree: FetchedTree) -> Iterator[_Files]:
-    """The fetched files with their digests, which are taken beside the conversion where they were not taken in transit."""
+    """The fetched files with their digests; those not taken in transit are taken beside the conversion."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         future: Future[tuple[FetchedFile, ...]] = pool.submit(hashed, tree)
         yield future.result

@@ -1,4 +1,4 @@
-"""`conversion.json`: the story of a conversion, told in the version that it made. No secret, no time, no local path."""
+"""`conversion.json`: the story of a conversion, told in the version that it made. No secret and no time in it."""
 
 import hashlib
 import json
@@ -34,14 +34,15 @@ def hashed(tree: FetchedTree) -> tuple[FetchedFile, ...]:
     with ThreadPoolExecutor() as pool:
         digests = pool.map(lambda file: file.sha256 or digest(tree.root / file.path), tree.files)
         return tuple(
-            FetchedFile(file.path, file.size, sha256) for file, sha256 in zip(tree.files, digests, strict=True)
+            FetchedFile(file.path, file.size, sha256)
+            for file, sha256 in zip(tree.files, digests, strict=True)
         )
 
 
 def fingerprint(
     request: ConversionRequest, model: SourceModel, files: Sequence[FetchedFile], openvino_version: str
 ) -> str:
-    """What decides the result: source bytes, their roles, the parameters' meaning, and the programs' versions."""
+    """What decides the result: source bytes, their roles, the parameters' meaning, the programs' versions."""
     decisive = {
         "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
         "format": [model.format, request.output_format],
@@ -98,7 +99,8 @@ def build_record(
         "verification": converted.verified if converted else "not verified: published as it was",
         "notes": list(converted.notes) if converted else [],
         "files": {
-            name: {"size": path.stat().st_size, "sha256": digest(path)} for name, path in sorted(published.items())
+            name: {"size": path.stat().st_size, "sha256": digest(path)}
+            for name, path in sorted(published.items())
         },
     }
 

@@ -4,8 +4,8 @@
     <location>/<N>/<stem>.bin          weights
     <location>/<N>/<stem>.xml          written last: without it a server loads nothing
 
-OVMS reads a directory's name with C++'s `stoll`, so `2.partial` is version 2 as well, serves the highest number by
-default, and never looks into a loaded version again (model_server, src/modelmanager.cpp).
+OVMS reads a directory's name with C++'s `stoll`, so `2.partial` is version 2 as well, serves the highest number
+by default, and never looks into a loaded version again (model_server, src/modelmanager.cpp).
 """
 
 import json
@@ -46,7 +46,8 @@ class Version:
     def holds(self, files: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether every file of a record is there with its size."""
         return bool(files) and all(
-            name in self.files and self.files[name].size in (None, facts.get("size")) for name, facts in files.items()
+            name in self.files and self.files[name].size in (None, facts.get("size"))
+            for name, facts in files.items()
         )
 
 
@@ -64,10 +65,12 @@ class ModelRepository:
             if slash:
                 directories.setdefault(directory, {})[name] = entry
         numbered = [(version_number(name), name, files) for name, files in directories.items()]
-        return tuple(sorted((Version(n, name, files) for n, name, files in numbered if n), key=lambda v: v.number))
+        return tuple(
+            sorted((Version(n, name, files) for n, name, files in numbered if n), key=lambda v: v.number)
+        )
 
     def find(self, fingerprint: str) -> tuple[Version, dict[str, Any]] | None:
-        """The newest finished version with its record, if it came from the same source, parameters and converter."""
+        """The newest finished version with its record, if it has this fingerprint."""
         for version in reversed(self.versions()):
             record = self._record(version)
             if record is None or not version.holds(record.get("files", {})):
@@ -76,10 +79,10 @@ class ModelRepository:
         return None
 
     def publish(self, files: Mapping[str, Path], wanted: str, progress: Progress) -> int:
-        """Publish files (name → local file, in the order to be written) as a new version and return its number.
+        """Publish files (name → local file, in the order to be written) as a new version; return its number.
 
-        `wanted` is a number as text, or anything else for the next free one. Raises `AlreadyExistsError` if the
-        wanted number is taken. A run that takes the same number at the same time makes this one go on to the next.
+        `wanted` is a number as text, or anything else for the next free one. Raises `AlreadyExistsError` if
+        the wanted number is taken. If another run takes the next number meanwhile, the one after it is tried.
         """
         for _ in range(_ATTEMPTS):
             taken = {version.number for version in self.versions()}

@@ -23,7 +23,7 @@ _OPTIMIZER_NAMES = frozenset(parameter.name for parameter in PARAMETERS if param
 
 @dataclass(frozen=True)
 class Given:
-    """A parameter's value as text, and where it came from: "flag", "environment", "argument" or "extra_args"."""
+    """A value as text, and where it came from: "flag", "environment", "argument" or "extra_args"."""
 
     value: str
     origin: str
@@ -83,7 +83,7 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
     stem = value_of("model_name") or None
     if stem and (not _FILE_STEM.fullmatch(stem) or stem != stem.strip()):
         raise RequestError(
-            f"`model_name` is `{stem}`; it names the published files, so it holds letters, digits, `.`, `_`, `-`",
+            f"`model_name` is `{stem}`; it names files, so it holds letters, digits, `.`, `_`, `-`",
             parameter="model_name",
         )
     return ConversionRequest(
@@ -118,7 +118,7 @@ def _check_text(parameter: Parameter, value: str) -> None:
     if left:
         raise RequestError(
             f"`{parameter.name}` still holds the placeholder `{left.group(0)}`",
-            hint="the workflow did not fill it in; FuseML wants exactly one space inside the braces: `{{ name }}`",
+            hint="the workflow did not fill it in; FuseML wants one space inside the braces: `{{ name }}`",
             parameter=parameter.name,
         )
     if _CONTROL.search(value):
@@ -158,7 +158,7 @@ def _source(values: Mapping[str, Given]) -> Location:
     if "input_model" not in values:
         raise RequestError(
             "no input model was given",
-            hint="`ovms-converter convert s3://bucket/model s3://bucket/model/ovms`, or set `FUSEML_INPUT_MODEL`",
+            hint="`ovms-converter convert INPUT_MODEL OUTPUT_MODEL`, or set `FUSEML_INPUT_MODEL`",
             parameter="input_model",
         )
     return Location.parse(values["input_model"].value)

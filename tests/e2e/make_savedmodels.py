@@ -1,7 +1,7 @@
 """Write SavedModels of many kinds with TensorFlow, each with inputs and the outputs that TensorFlow computes.
 
-Run as a program with a directory: `<directory>/<name>/model` is the SavedModel, `<name>/reference.npz` holds `in_<key>`
-and `out_<key>` arrays by signature key. TensorFlow stays in this process, so that no test runs beside it.
+Run as a program with a directory: `<directory>/<name>/model` is the SavedModel, `<name>/reference.npz` holds
+`in_<key>` and `out_<key>` arrays by signature key. TensorFlow stays in this process: no test runs beside it.
 """
 
 import sys
@@ -37,12 +37,12 @@ def keras_two_inputs(path: Path) -> dict[str, np.ndarray]:
 
 
 def module_with_signature(path: Path) -> dict[str, np.ndarray]:
-    class Scorer(tf.Module):
+    class Scorer(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.weight = tf.Variable(uniform(6, 3), name="weight")
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.float32, name="features")])
+        @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.float32, name="features")])  # type: ignore[untyped-decorator]
         def __call__(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"scores": tf.nn.softmax(features @ self.weight)}
 
@@ -52,12 +52,12 @@ def module_with_signature(path: Path) -> dict[str, np.ndarray]:
 
 
 def variables_of_one_name(path: Path) -> dict[str, np.ndarray]:
-    class Summer(tf.Module):
+    class Summer(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.parts = [tf.Variable([10.0 ** power]) for power in range(3)]
+            self.parts = [tf.Variable([10.0**power]) for power in range(3)]
 
-        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])  # type: ignore[untyped-decorator]
         def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"y": x * self.parts[0] + self.parts[1] * self.parts[2]}
 
@@ -67,8 +67,8 @@ def variables_of_one_name(path: Path) -> dict[str, np.ndarray]:
 
 
 def one_signature_of_another_name(path: Path) -> dict[str, np.ndarray]:
-    class Doubler(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+    class Doubler(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
         def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
             return {"twice": x * 2.0}
 
@@ -94,7 +94,9 @@ def first_generation(path: Path) -> dict[str, np.ndarray]:
 
 def reference(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     signatures = tf.saved_model.load(str(path)).signatures
-    run = signatures["serving_default"] if "serving_default" in signatures else next(iter(signatures.values()))
+    run = (
+        signatures["serving_default"] if "serving_default" in signatures else next(iter(signatures.values()))
+    )
     specs = run.structured_input_signature[1]
     fed = {
         key: inputs[key] if key in inputs else uniform(*[size or 1 for size in spec.shape])
@@ -123,4 +125,8 @@ if __name__ == "__main__":
     for name, make in MAKERS.items():
         target = root / name
         target.mkdir(parents=True)
-        np.savez(target / "reference.npz", **reference(target / "model", make(target / "model")))
+        np.savez(
+            target / "reference.npz",
+            allow_pickle=False,
+            **reference(target / "model", make(target / "model")),
+        )

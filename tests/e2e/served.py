@@ -36,7 +36,7 @@ def download(bucket: S3Bucket, prefix: str, directory: Path) -> Path:
 
 
 def assert_computes(version: Path, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-    """The one model in a version directory has exactly these inputs and outputs and computes these numbers."""
+    """The one model in a version directory has just these inputs and outputs and computes these numbers."""
     (xml,) = version.glob("*.xml")
     model = openvino.Core().read_model(xml)
     assert [port.get_names() for port in model.inputs] == [{port.get_any_name()} for port in model.inputs]

@@ -1,4 +1,4 @@
-"""Ten ways to ask for something that cannot be: each ends in its exit code with a line a person understands, and writes nothing."""
+"""Ten ways to ask for what cannot be: each ends in its exit code, with a line to understand, and writes nothing."""
 
 import os
 from collections.abc import Callable
@@ -49,7 +49,10 @@ def two_models(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
 
 
 def pickle_only(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
-    s3.put("pickled/model.pkl", b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94\x8c\x04eval\x94\x93.")
+    s3.put(
+        "pickled/model.pkl",
+        b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x08builtins\x94\x8c\x04eval\x94\x93.",
+    )
     return [s3.url("pickled")]
 
 
@@ -115,7 +118,9 @@ def test_bad_input_is_told_and_nothing_is_written(case: Case, code: int, said: s
 def test_a_model_that_is_good_after_all(s3: S3Bucket, tmp_path: Path) -> None:
     s3.put("good/model.onnx", tiny_onnx())
 
-    done = run_command("convert", s3.url("good/model.onnx"), s3.url("served"), environ=os.environ | s3.environ())
+    done = run_command(
+        "convert", s3.url("good/model.onnx"), s3.url("served"), environ=os.environ | s3.environ()
+    )
 
     assert (done.returncode, done.stdout) == (0, f"{s3.url('served')}\n"), done.stderr
     assert s3.keys("served/") == ["served/1/conversion.json", "served/1/model.bin", "served/1/model.xml"]

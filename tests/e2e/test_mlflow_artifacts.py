@@ -1,4 +1,4 @@
-"""Artifacts that real MLflow versions logged, from an object store to an object store, against the logging framework's numbers."""
+"""Artifacts that real MLflow versions logged, from store to store, against the logging framework's numbers."""
 
 import json
 import os
@@ -11,7 +11,9 @@ from served import assert_computes, download, run_command
 from servers import S3Bucket
 
 ARTIFACTS = sorted(
-    path for path in (Path(__file__).parent.parent / "data" / "mlflow").iterdir() if (path / "reference_output.npz").exists()
+    path
+    for path in (Path(__file__).parent.parent / "data" / "mlflow").iterdir()
+    if (path / "reference_output.npz").exists()
 )
 
 
@@ -21,7 +23,10 @@ def test_artifact_computes_what_its_framework_computed(artifact: Path, s3: S3Buc
     s3.put_tree("run/artifacts/model", artifact / "model")
 
     done = run_command(
-        "convert", s3.url("run/artifacts/model"), s3.url("run/artifacts/model/ovms"), environ=os.environ | s3.environ()
+        "convert",
+        s3.url("run/artifacts/model"),
+        s3.url("run/artifacts/model/ovms"),
+        environ=os.environ | s3.environ(),
     )
 
     assert (done.returncode, done.stdout) == (0, f"{s3.url('run/artifacts/model/ovms')}\n"), done.stderr
@@ -52,9 +57,12 @@ def test_another_parameter_makes_another_version(s3: S3Bucket) -> None:
     environ = os.environ | s3.environ()
     assert run_command("convert", s3.url("model"), s3.url("out"), environ=environ).returncode == 0
 
-    assert run_command("convert", s3.url("model"), s3.url("out"), "--batch", "3", environ=environ).returncode == 0
+    assert (
+        run_command("convert", s3.url("model"), s3.url("out"), "--batch", "3", environ=environ).returncode
+        == 0
+    )
 
-    assert "out/2/conversion.json" in s3.keys()
+    assert s3.keys("out/2/conversion.json")
     assert json.loads(s3.get("out/2/conversion.json"))["inputs"][0]["shape"].startswith("[3,")
 
 

@@ -1,4 +1,4 @@
-"""SavedModels that TensorFlow has just written, from an object store to an object store, against TensorFlow's own numbers."""
+"""SavedModels that TensorFlow has just written, from store to store, against TensorFlow's own numbers."""
 
 import json
 import os
@@ -41,11 +41,17 @@ def test_savedmodel_computes_what_tensorflow_computes(
     s3.put_tree("models/source", savedmodels / kind / "model")
     reference = np.load(savedmodels / kind / "reference.npz")
 
-    done = run_command("convert", s3.url("models/source"), s3.url("models/served"), environ=os.environ | s3.environ())
+    done = run_command(
+        "convert", s3.url("models/source"), s3.url("models/served"), environ=os.environ | s3.environ()
+    )
 
     assert (done.returncode, done.stdout) == (0, f"{s3.url('models/served')}\n"), done.stderr
     version = download(s3, "models/served/1", tmp_path)
-    assert sorted(path.name for path in version.iterdir()) == ["conversion.json", "saved_model.bin", "saved_model.xml"]
+    assert sorted(path.name for path in version.iterdir()) == [
+        "conversion.json",
+        "saved_model.bin",
+        "saved_model.xml",
+    ]
     assert_computes(
         version,
         {key[3:]: value for key, value in reference.items() if key.startswith("in_")},

@@ -1,0 +1,95 @@
+"""A request is complete and free of contradictions, or refused by name before anything starts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovms_converter.errors import ConverterError, RequestError
+from ovms_converter.parameters import PARAMETERS, Kind
+from ovms_converter.request import ConversionRequest, Given, build_request
+
+
+def request(**values: str) -> ConversionRequest:
+    return build_request({name: Given(value, "flag") for name, value in values.items()})
+
+
+def test_defaults() -> None:
+    made = request(input_model="s3://bucket/model")
+    assert (made.input_format, made.output_format, made.model_version) == ("auto", "openvino", "auto")
+    assert made.output == made.input
+
+
+def test_outer_white_space_is_stripped_and_empty_means_not_given() -> None:
+    made = request(input_model=" s3://bucket/model\n", batch="", input_format=" ")
+    assert made.input.text == "s3://bucket/model"
+    assert made.input_format == "auto"
+    assert "batch" not in made.parameters
+
+
+def test_the_output_is_reported_as_it_was_given() -> None:
+    assert request(input_model="s3://b/m", output_model="s3://b/m/ovms/").output.text == "s3://b/m/ovms/"
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter", "said"),
+    [
+        ({}, "input_model", "no input model"),
+        ({"input_model": "s3://b/m", "bach": "1"}, "bach", "`bach`"),
+        ({"input_model": "s3://b/m", "batch": "{{inputs.batch}}"}, "batch", "{{inputs.batch}}"),
+        ({"input_model": "s3://b/$(params.model)"}, "input_model", "$(params.model)"),
+        ({"input_model": "s3://b/m\n/ovms"}, "input_model", "line break"),
+        ({"input_model": "s3://b/m", "input_format": "onx"}, "input_format", "`onx`"),
+        ({"input_model": "s3://b/m", "static_shape": "maybe"}, "static_shape", "`maybe`"),
+        ({"input_model": "s3://b/m", "batch": "none"}, "batch", "`none`"),
+        ({"input_model": "s3://b/m", "model_version": "0"}, "model_version", "`0`"),
+        ({"input_model": "s3://b/m", "model_name": "../x"}, "model_name", "`../x`"),
+        ({"input_model": "http://host/m.onnx"}, "output_model", "http://host/m.onnx"),
+        ({"input_model": "s3://b/m", "output_model": "http://host/m"}, "output_model", "http://host/m"),
+        ({"input_model": "s3://b/m", "extra_args": "--no_such_option 1"}, None, "no_such_option"),
+        (
+            {"input_model": "s3://b/m", "extra_args": "--transformations_config x.json"},
+            None,
+            "transformations_config",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(values: dict[str, str], parameter: str | None, said: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        request(**values)
+    assert said in refused.value.message
+    if parameter:
+        assert refused.value.parameter == parameter
+
+
+def test_a_near_miss_is_suggested() -> None:
+    with pytest.raises(RequestError) as refused:
+        request(input_model="s3://b/m", mean_value="[1]")
+    assert refused.value.hint == "did you mean `mean_values`?"
+
+
+def test_explicit_parameters_win_over_extra_args() -> None:
+    made = request(input_model="s3://b/m", batch="2", extra_args="--batch 8 --scale=255")
+    assert made.parameters["batch"] == Given("2", "flag")
+    assert made.parameters["scale"] == Given("255", "extra_args")
+    assert made.arguments.batch == 2
+
+
+def test_a_secret_in_the_url_does_not_reach_a_message() -> None:
+    with pytest.raises(RequestError) as refused:
+        request(input_model="https://user:hunter2@host/m.onnx?X-Amz-Signature=hunter2")
+    assert "hunter2" not in f"{refused.value.message} {refused.value.hint}"
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([parameter.name for parameter in PARAMETERS if parameter.kind is not Kind.URL]),
+        st.text(max_size=20),
+        max_size=4,
+    )
+)
+def test_any_value_is_taken_or_refused_with_a_reason(values: dict[str, str]) -> None:
+    try:
+        request(input_model="s3://bucket/model", **values)
+    except ConverterError as error:
+        assert error.exit_code == 2
+        assert error.message
