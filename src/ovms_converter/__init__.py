@@ -29,7 +29,7 @@ def convert(
 ) -> "Outcome":
     """Convert the model at a URL or path and publish it as a new version; what the command `convert` does.
 
-    `parameters` are the command's, by name (`batch=1`, `mean_values="[127.5]"`, `input_shape=[1, 28, 28, 1]`).
+    `parameters` are the command's, by name (`batch=1`, `mean_values="[127.5]"`, `input_shape=[1, 9]`).
     `environ` holds the credentials, by default the process's environment; `FUSEML_*` variables are not read.
     `listener` is called with each event of `ovms_converter.events`, from any thread.
 

@@ -1,7 +1,7 @@
 """The stages in their order: fetch → recognise → convert → verify → publish. Read this module first.
 
 A model comes in as a URL (`storage`), becomes a recognised `SourceModel` (`formats`), goes through the child
-process that owns openvino (`engine`, `optimizer`), and leaves as a numbered version (`repository`). Nothing is
+process that owns openvino (`engine`), and leaves as a numbered version (`repository`). Nothing is
 written at the destination before everything else has succeeded.
 """
 

@@ -1,4 +1,4 @@
-"""`conversion.json`: the story of a conversion, told in the version that it made. No secret and no time in it."""
+"""`conversion.json`: the story of a conversion, told in the version that it made. No secret, no time."""
 
 import hashlib
 import json

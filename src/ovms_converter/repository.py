@@ -4,7 +4,7 @@
     <location>/<N>/<stem>.bin          weights
     <location>/<N>/<stem>.xml          written last: without it a server loads nothing
 
-OVMS reads a directory's name with C++'s `stoll`, so `2.partial` is version 2 as well, serves the highest number
+OVMS reads a directory's name with C++'s `stoll`, so `2.partial` is version 2 too, serves the highest number
 by default, and never looks into a loaded version again (model_server, src/modelmanager.cpp).
 """
 

@@ -1,4 +1,4 @@
-"""Ten ways to ask for what cannot be: each ends in its exit code, with a line to understand, and writes nothing."""
+"""Ten ways to ask for what cannot be: each ends in its exit code with a plain line and writes nothing."""
 
 import os
 from collections.abc import Callable

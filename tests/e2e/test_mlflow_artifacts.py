@@ -1,4 +1,4 @@
-"""Artifacts that real MLflow versions logged, from store to store, against the logging framework's numbers."""
+"""Artifacts that real MLflow versions logged, from store to store, against their framework's numbers."""
 
 import json
 import os
