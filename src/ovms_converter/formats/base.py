@@ -3,20 +3,23 @@
 A format looks at names and at a few bytes. It loads nothing and imports neither numpy nor openvino.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["Files", "Format", "MLflowModel", "SourceModel", "TensorSpec"]
+if TYPE_CHECKING:
+    from ovms_converter.formats.tree import Tree
+
+__all__ = ["Files", "Format", "MLflowModel", "ModelDescription", "SourceModel", "TensorSpec"]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """A named input, output or weight as its source declares it.
 
-    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in it a
-    dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
+    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in it
+    a dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
     """
 
     name: str
@@ -59,10 +62,40 @@ class MLflowModel:
 
 
 @dataclass(frozen=True)
+class ModelDescription:
+    """What a model says about itself, as far as it can be read without a framework.
+
+    `producer`    the program that wrote it, with its version
+    `inputs`, `outputs`  of the model, or of the signature that would be converted
+    `signatures`  a SavedModel's, "name of the signature" → its inputs and outputs; `tags` its meta graphs' tags
+    `opsets`      ONNX: domain → version; the default domain is `ai.onnx`
+    `operations`  domain → operation → count, most frequent first; TensorFlow's domain is `tensorflow`
+    `parameters`  number of weight elements, `parameter_bytes` their size at their own type; None if unknown
+    `notes`       further facts, one line each
+    """
+
+    format: str
+    title: str
+    evidence: str
+    producer: str | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    signatures: Mapping[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = field(
+        default_factory=dict
+    )
+    tags: tuple[tuple[str, ...], ...] = ()
+    opsets: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    parameters: int | None = None
+    parameter_bytes: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SourceModel:
     """A recognised model.
 
-    `format`    "onnx" or "tensorflow.saved_model" (later more)
+    `format`    the name of a `Format`: "onnx", "tensorflow.saved_model", or one that is only recognised
     `path`      the file or directory that is the model, relative to the tree; "" is the tree itself
     `needs`     every file that must be fetched to convert it, relative to the tree, sorted; for ONNX without its
                 external data, which only the fetched graph names (`Format.companions`)
@@ -79,12 +112,29 @@ class SourceModel:
 
 
 class Format(Protocol):
-    """One format. `recognise` answers None if this is something else, and raises `ModelError` if it is broken."""
+    """One format: a row of `ovms_converter.formats.FORMATS`.
 
-    name: str
+    `name` is what `input_format` and a report call it, `title` what a sentence calls it ("a Keras archive"), and
+    `convertible` tells whether it can become OpenVINO IR here; the others exist to be refused by name.
+    """
 
-    def recognise(self, files: Files) -> SourceModel | None:
-        """Look for this format in a tree (or single file) that carries no `MLmodel`."""
+    @property
+    def name(self) -> str: ...
 
-    def companions(self, root: Path, model: SourceModel) -> tuple[str, ...]:
-        """Further files that the fetched model refers to (ONNX external data), relative to the tree, each checked to stay in it."""
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def convertible(self) -> bool: ...
+
+    def find(self, tree: "Tree") -> Iterator[SourceModel]:
+        """Every model of this format in a tree, judged by names and a few bytes."""
+
+    def confirm(self, tree: "Tree", model: SourceModel) -> None:
+        """Raise `ModelError` if a model that was found is broken or cannot be converted, as far as a few bytes tell."""
+
+    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
+        """Read the fetched model: raise `ModelError` if it cannot be converted, else name the files it refers to."""
+
+    def describe(self, tree: "Tree", model: SourceModel) -> ModelDescription:
+        """What the model says about itself."""

@@ -54,6 +54,8 @@ DATA_TYPES: Mapping[int, str] = {
 }
 """TensorFlow's `DataType` numbers; a reference type is the same number plus 100."""
 
+_RANK = 254
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -103,7 +105,12 @@ def data_type(number: int) -> str:
 
 
 def tensor_shape(shape: Message) -> tuple[int | None, ...] | None:
-    """A `TensorShapeProto`: None if the rank is unknown, None for a dimension that is."""
+    """A `TensorShapeProto`: None if the rank is unknown, None for a dimension that is.
+
+    Raises `CorruptModelError` for more dimensions than TensorFlow allows.
+    """
+    if len(shape.all(2)) > _RANK:
+        raise CorruptModelError("a tensor has an impossible shape")
     if shape.integer(3):
         return None
     sizes = [sum(dim.integers(1)[-1:]) for dim in shape.messages(2)]

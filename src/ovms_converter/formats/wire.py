@@ -1,7 +1,7 @@
-"""Protocol Buffers at the wire level: enough to read and edit `.onnx` and `saved_model.pb` without their schemas.
+"""Protocol Buffers at the wire level: enough to read and edit `.onnx` and `saved_model.pb` without schemas.
 
-Reading is lazy and never copies a payload, so a message may be a memory-mapped file of any size. Source of the rules:
-https://protobuf.dev/programming-guides/encoding/
+Reading is lazy and never copies a payload, so a message may be a memory-mapped file of any size. Source of the
+rules: https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Iterator
@@ -9,15 +9,25 @@ from typing import NamedTuple
 
 from ovms_converter.errors import CorruptModelError
 
-__all__ = ["Field", "Message", "bytes_field", "encode_varint", "fields", "text", "varint_field"]
+__all__ = [
+    "Field",
+    "Message",
+    "bytes_field",
+    "encode_varint",
+    "fields",
+    "read_varint",
+    "text",
+    "varint_field",
+]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 
 class Field(NamedTuple):
-    """One field of a message: its number, wire type, value, and the bytes `start:end` that it takes with its key.
+    """One field of a message: its number, wire type, value, and the bytes `start:end` it takes with its key.
 
-    The value of a length-delimited field is a view of its payload, which begins at `payload` in the enclosing view.
+    The value of a length-delimited field is a view of its payload, which begins at `payload` in the enclosing
+    view.
     """
 
     number: int
@@ -55,7 +65,8 @@ def text(data: memoryview) -> str:
         raise CorruptModelError("protobuf text is not UTF-8") from None
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    """The varint at an offset and the offset after it; raises `CorruptModelError`."""
     value = shift = 0
     while shift < 70:
         try:
@@ -75,14 +86,14 @@ def fields(data: memoryview) -> Iterator[Field]:
     at, size = 0, len(data)
     while at < size:
         start = at
-        key, at = _varint(data, at)
+        key, at = read_varint(data, at)
         number, wire_type = key >> 3, key & 7
         value: int | memoryview
         payload = at
         if wire_type == VARINT:
-            value, at = _varint(data, at)
+            value, at = read_varint(data, at)
         elif wire_type == LENGTH:
-            length, payload = _varint(data, at)
+            length, payload = read_varint(data, at)
             at = payload + length
             value = data[payload:at]
         elif wire_type in (FIXED64, FIXED32):
@@ -140,7 +151,7 @@ class Message:
                 continue
             at = 0
             while at < len(item.data):
-                value, at = _varint(item.data, at)
+                value, at = read_varint(item.data, at)
                 values.append(value)
         return [value - (1 << 64) if value >> 63 else value for value in values]
 

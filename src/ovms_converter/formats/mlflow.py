@@ -1,0 +1,197 @@
+"""Where each MLflow flavor keeps its model: the flavor names the place, the bytes that are there decide what it is.
+
+`save_format`, `model_type` and file endings are not believed: MLflow 2.22 and 3 write `save_format: tf` for a
+`.keras` file, and TorchScript has the same `MLmodel` as a pickled module.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ovms_converter.errors import CorruptModelError
+from ovms_converter.formats.base import MLflowModel, SourceModel
+from ovms_converter.formats.refused import Refused, nothing
+from ovms_converter.formats.tree import Tree, inside
+
+__all__ = ["FORMATS", "Flavor", "flavor_of", "locate"]
+
+_Values = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """One flavor.
+
+    `places`   paths relative to the MLmodel's directory, best first, from the flavor's and python_function's values
+    `renames`  what the bytes look like → what that is in this flavor
+    `unread`   the format to report if the bytes tell nothing
+    """
+
+    name: str
+    places: Callable[[_Values, _Values], Iterator[str]]
+    renames: Mapping[str, str] = field(default_factory=dict)
+    unread: str | None = None
+
+
+def _value(*sources: tuple[_Values, str]) -> Iterator[str]:
+    for values, key in sources:
+        found = values.get(key)
+        if isinstance(found, str) and found:
+            yield found
+
+
+def _tensorflow(own: _Values, function: _Values) -> Iterator[str]:
+    yield from _value((own, "saved_model_dir"))
+    yield from _keras(own, function)
+
+
+def _keras(own: _Values, function: _Values) -> Iterator[str]:
+    data = next(_value((own, "data"), (function, "data")), "data")
+    for name in ("model/saved_model.pb", "model.keras", "model.h5", "model"):
+        yield posixpath.join(data, name)
+    yield data
+
+
+def _onnx(own: _Values, function: _Values) -> Iterator[str]:
+    for data in [*_value((own, "data"), (function, "data")), "model.onnx"]:
+        yield posixpath.join(data, "model.onnx")
+        yield data
+
+
+def _pytorch(own: _Values, function: _Values) -> Iterator[str]:
+    data = next(_value((own, "model_data"), (function, "data")), "data")
+    for name in ("model.pt2", "model.pth", ""):
+        yield posixpath.join(data, name) if name else data
+
+
+def _paddle(own: _Values, function: _Values) -> Iterator[str]:
+    prefix = next(_value((own, "pickled_model"), (function, "model_path")), "model")
+    yield f"{prefix}.pdmodel"
+    yield f"{prefix}.json"
+
+
+def _data(own: _Values, function: _Values) -> Iterator[str]:
+    yield from _value(
+        (own, "data"),
+        (own, "pickled_model"),
+        (own, "model_path"),
+        (own, "model_data"),
+        (own, "model_binary"),
+        (function, "model_path"),
+        (function, "data"),
+    )
+
+
+def _pyfunc(own: _Values, function: _Values) -> Iterator[str]:
+    yield from _value((function, "python_model"), (function, "data"))
+    for code in _value((function, "model_code_path")):
+        yield posixpath.basename(code.replace("\\", "/"))
+
+
+_CLOUD = {"sklearn.pickle": "sklearn.cloudpickle", "pickle": "sklearn.cloudpickle"}
+
+FLAVORS = (
+    Flavor("onnx", _onnx),
+    Flavor("tensorflow", _tensorflow),
+    Flavor("keras", _keras),
+    Flavor("pytorch", _pytorch),
+    Flavor("paddle", _paddle),
+    Flavor("sklearn", _data, {"pickle": "sklearn.pickle"}),
+    Flavor("xgboost", _data, {"pickle": "xgboost.pkl", "sklearn.pickle": "xgboost.pkl"}),
+    Flavor(
+        "lightgbm",
+        _data,
+        {
+            "pickle": "lightgbm.pkl",
+            "sklearn.pickle": "lightgbm.pkl",
+            "sklearn.cloudpickle": "lightgbm.pkl",
+            "sklearn.skops": "lightgbm.skops",
+        },
+    ),
+    Flavor("catboost", _data, {"pickle": "catboost.pkl"}),
+    Flavor("statsmodels", _data, {"pickle": "statsmodels"}),
+    Flavor("transformers", _data),
+)
+"""The flavors whose models have a format of their own, in the order in which they are tried."""
+
+_PYFUNC = Flavor("python_function", _pyfunc, unread="pyfunc")
+_OTHER = Flavor("other", _data, unread="mlflow.flavor")
+
+FORMATS = (
+    Refused(
+        "pyfunc",
+        "a custom Python model of MLflow (`python_function`)",
+        nothing,
+        "it is a program, not a graph: export the model inside it as ONNX or SavedModel and log that",
+    ),
+    Refused(
+        "mlflow.flavor",
+        "an MLflow model of a flavor that has no graph known here",
+        nothing,
+        "log the model with MLflow's `onnx` or `tensorflow` flavor as well",
+    ),
+)
+
+
+def flavor_of(model: MLflowModel) -> tuple[Flavor, str]:
+    """The flavor to go by, native ones first, and the name it has in the `MLmodel`."""
+    for flavor in FLAVORS:
+        if flavor.name in model.flavors:
+            return flavor, flavor.name
+    other = next(iter(model.flavors), None)
+    return (_OTHER, other) if other else (_PYFUNC, "python_function")
+
+
+def locate(tree: Tree, model: MLflowModel, find: Callable[[Tree], list[SourceModel]]) -> list[SourceModel]:
+    """The models at the first place that the flavor names and that exists; usually one.
+
+    `find` recognises a tree by its content. Raises `CorruptModelError` if nothing is where the `MLmodel` says.
+    """
+    flavor, name = flavor_of(model)
+    own = model.flavors.get(name, {})
+    mlmodel = posixpath.join(model.directory, "MLmodel")
+    tried: list[str] = []
+    for place in flavor.places(own, model.python_function):
+        path = inside(model.directory, place, f"`{mlmodel}`")
+        part = tree.narrowed(posixpath.dirname(path) if path.endswith("saved_model.pb") else path)
+        if not part.paths or (path.endswith("saved_model.pb") and path not in tree):
+            tried.append(path)
+            continue
+        found = [_renamed(candidate, flavor, own) for candidate in find(part)] if not flavor.unread else []
+        if not found:
+            found = [_unread(path, flavor, name, part)]
+        said = f"`{mlmodel}` (MLflow {model.mlflow_version or 'of unknown version'}, flavor `{name}`)"
+        return [
+            replace(candidate, mlflow=model, evidence=f"{said}, and {candidate.evidence}")
+            for candidate in found
+        ]
+    if flavor.unread:
+        evidence = f"`{mlmodel}` has the flavor `{name}`"
+        return [SourceModel(flavor.unread, model.directory, (), "model", evidence, model)]
+    raise CorruptModelError(
+        f"`{mlmodel}` says that this is a model of flavor `{name}`, and there is no {_either(tried)}",
+        hint="the artifact is incomplete: log or upload the model again, with everything beside its MLmodel",
+    )
+
+
+def _either(paths: list[str]) -> str:
+    return " or ".join(f"`{path}`" for path in dict.fromkeys(paths)) or "place named for its data"
+
+
+def _renamed(found: SourceModel, flavor: Flavor, own: _Values) -> SourceModel:
+    """The format that bytes which tell little (a pickle) have in this flavor."""
+    renames = flavor.renames
+    if flavor.name == "sklearn" and own.get("serialization_format") == "cloudpickle":
+        renames = _CLOUD
+    return replace(found, format=renames.get(found.format, found.format))
+
+
+def _unread(path: str, flavor: Flavor, name: str, part: Tree) -> SourceModel:
+    if flavor.unread:
+        return SourceModel(
+            flavor.unread, path, part.paths, "model", f"`{path}` belongs to its flavor `{name}`"
+        )
+    raise CorruptModelError(
+        f"`{path}` is not what the MLmodel says: it is no model of flavor `{name}`, nor of any format known here",
+        hint="compare the artifact with the one that was logged, and upload it again",
+    )

@@ -1,0 +1,84 @@
+"""Formats that are recognised and not converted: what each is called, and what its owner can do instead."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from ovms_converter.errors import ModelError, UnsupportedModelError
+from ovms_converter.formats.base import Files, ModelDescription, SourceModel
+from ovms_converter.formats.tree import Sample, Tree
+
+__all__ = ["Finding", "Refused", "file_match", "magic", "nothing"]
+
+Finding: TypeAlias = tuple[str, tuple[str, ...], str]
+"""What a search yields: the path of the model, the files it needs, and the evidence."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A `Format` that only exists to be named.
+
+    `search`  finds the models of this format in a tree
+    `advice`  the export recipe, one line
+    `reason`  follows "`path` is <title>, ..." in the message
+    """
+
+    name: str
+    title: str
+    search: Callable[[Tree], Iterator[Finding]]
+    advice: str
+    reason: str = "which cannot be converted"
+    error: type[ModelError] = UnsupportedModelError
+    convertible: bool = False
+
+    def find(self, tree: Tree) -> Iterator[SourceModel]:
+        """Every file or directory of this format."""
+        for path, needs, evidence in self.search(tree):
+            stem = Path(path).stem or "model"
+            yield SourceModel(self.name, path, tuple(sorted(needs)), stem, evidence)
+
+    def refusal(self, model: SourceModel) -> ModelError:
+        """The error that says what the model is and what would work."""
+        place = f"`{model.path}`" if model.path else "the model"
+        evidence = "" if model.mlflow else f": {model.evidence}"
+        return self.error(f"{place} is {self.title}, {self.reason}{evidence}", hint=self.advice)
+
+    def confirm(self, tree: Tree, model: SourceModel) -> None:
+        """Always raises the refusal."""
+        raise self.refusal(model)
+
+    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
+        """Always raises the refusal."""
+        raise self.refusal(model)
+
+    def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
+        """The name, the evidence, and why it is refused."""
+        return ModelDescription(self.name, self.title, model.evidence, notes=(self.advice,))
+
+
+def file_match(match: Callable[[Sample], str | None]) -> Callable[[Tree], Iterator[Finding]]:
+    """A search for single files: `match` gives the evidence, or None."""
+
+    def search(tree: Tree) -> Iterator[Finding]:
+        for sample in tree.unclaimed():
+            evidence = match(sample)
+            if evidence:
+                yield sample.path, (sample.path,), evidence
+
+    return search
+
+
+def magic(*starts: bytes, at: int = 0, called: str) -> Callable[[Tree], Iterator[Finding]]:
+    """A search for files that have one of these byte strings at an offset."""
+
+    def match(sample: Sample) -> str | None:
+        return called if sample.head[at:].startswith(starts) else None
+
+    return file_match(match)
+
+
+def nothing(tree: Tree) -> Iterator[Finding]:
+    """The search of a format that content does not show; only an `MLmodel` names it."""
+    del tree
+    yield from ()

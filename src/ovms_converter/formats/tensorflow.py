@@ -1,0 +1,185 @@
+"""TensorFlow SavedModel as a format: a directory with `saved_model.pb`, and the checkpoint of its variables."""
+
+import math
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.errors import CorruptModelError
+from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
+from ovms_converter.formats.checkpoint import Checkpoint, read_checkpoint, shard_count
+from ovms_converter.formats.local import mapped, naming
+from ovms_converter.formats.outline import headers
+from ovms_converter.formats.saved_model import (
+    MetaGraph,
+    SavedModelDescription,
+    Signature,
+    describe_saved_model,
+)
+from ovms_converter.formats.tree import Tree
+
+__all__ = ["SAVED_MODEL", "SavedModelFormat", "serving_signature"]
+
+_SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
+_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
+_BOOKKEEPING = (
+    "_CHECKPOINTABLE_OBJECT_GRAPH",
+    "save_counter",
+    "optimizer/",
+    "/.OPTIMIZER_SLOT/",
+    "keras_api/",
+)
+
+_WHOLE = "a SavedModel is whole only with its `variables` directory: store the directory again, with everything below it"
+
+
+def serving_signature(graphs: tuple[MetaGraph, ...]) -> Signature | None:
+    """The signature that a server would use: `serving_default` of the graph tagged `serve`, or the only one."""
+    ordered = sorted(graphs, key=lambda graph: graph.tags != ("serve",))
+    public = [found for graph in ordered for found in graph.signatures if not found.name.startswith("__")]
+    for found in public:
+        if found.name == "serving_default":
+            return found
+    return public[0] if len(public) == 1 else None
+
+
+def _join(directory: str, name: str) -> str:
+    return posixpath.join(directory, name) if directory else name
+
+
+@dataclass(frozen=True)
+class SavedModelFormat:
+    """The `Format` of TensorFlow's SavedModels."""
+
+    name: str = "tensorflow.saved_model"
+    title: str = "a TensorFlow SavedModel"
+    convertible: bool = True
+
+    def find(self, tree: Tree) -> Iterator[SourceModel]:
+        """Every directory with a `saved_model.pb`."""
+        for sample in tree.named("saved_model.pb"):
+            directory = posixpath.dirname(sample.path)
+            prefix = _join(directory, "variables/variables.")
+            variables = (path for path in tree.below(directory) if path.startswith(prefix))
+            place = f"`{directory}`" if directory else "the directory"
+            yield SourceModel(
+                self.name,
+                directory,
+                tuple(sorted((sample.path, *variables))),
+                "saved_model",
+                f"{place} holds a `saved_model.pb`",
+            )
+
+    def confirm(self, tree: Tree, model: SourceModel) -> None:
+        """Raise `CorruptModelError` if the graph file is cut off or data files of the variables are missing."""
+        path = _join(model.path, "saved_model.pb")
+        sample = tree.sample(path)
+        with naming(path):
+            numbers = set()
+            for header in headers(
+                sample.window(), 0, sample.size if sample.size is not None else len(sample.head)
+            ):
+                numbers.add(header.number)
+            if 2 not in numbers:
+                raise CorruptModelError("it holds no meta graph")
+        self._confirm_shards(tree, model)
+
+    def _confirm_shards(self, tree: Tree, model: SourceModel) -> None:
+        index = _join(model.path, "variables/variables.index")
+        found = {match.groups() for match in map(_SHARD.search, model.needs) if match}
+        total = shard_count(tree.sample(index).head) if index in tree else None
+        if total is None:
+            total = max((int(count) for _, count in found), default=1 if index in tree else 0)
+        for number in range(min(total, 100_000)):
+            if (f"{number:05}", f"{total:05}") not in found:
+                name = _join(model.path, f"variables/variables.data-{number:05}-of-{total:05}")
+                raise CorruptModelError(
+                    f"the SavedModel's variables are incomplete: `{name}` is missing", hint=_WHOLE
+                )
+
+    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
+        """None: `needs` is everything. Raises `CorruptModelError` if the graph or its variables are not whole."""
+        directory = root / model.path
+        with naming(_join(model.path, "saved_model.pb")):
+            description = mapped(directory / "saved_model.pb", describe_saved_model)
+        variables = sum(description.operations.get(name, 0) for name in _VARIABLES)
+        index = directory / "variables" / "variables.index"
+        if not index.is_file():
+            if variables:
+                missing = _join(model.path, "variables/variables.index")
+                raise CorruptModelError(
+                    f"the SavedModel has {variables} variables, and `{missing}` is missing", hint=_WHOLE
+                )
+            return ()
+        self._check_variables(index, _join(model.path, "variables/variables.index"))
+        return ()
+
+    def _check_variables(self, index: Path, named: str) -> None:
+        with naming(named):
+            checkpoint = mapped(index, read_checkpoint)
+        sizes = {path.name: path.stat().st_size for path in index.parent.iterdir() if path.is_file()}
+        for stored in checkpoint.tensors:
+            shard = f"variables.data-{stored.shard:05}-of-{checkpoint.shards:05}"
+            if stored.offset + stored.size > sizes.get(shard, 0):
+                raise CorruptModelError(
+                    f"`{posixpath.dirname(named)}/{shard}` is truncated: variable `{stored.name}` ends at byte "
+                    f"{stored.offset + stored.size}, and the file has {sizes.get(shard, 0)}",
+                    hint=_WHOLE,
+                )
+
+    def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
+        """Signatures, tags and operations; weights as the checkpoint's index lists them."""
+        path = _join(model.path, "saved_model.pb")
+        with naming(path):
+            found = describe_saved_model(memoryview(tree.files.read(path)))
+        parameters, size = _count_parameters(tree, model)
+        chosen = serving_signature(found.meta_graphs)
+        return ModelDescription(
+            format=self.name,
+            title=self.title,
+            evidence=model.evidence,
+            producer=f"TensorFlow {found.tensorflow_version}" if found.tensorflow_version else None,
+            inputs=chosen.inputs if chosen else (),
+            outputs=chosen.outputs if chosen else (),
+            signatures=_signatures(found),
+            tags=tuple(graph.tags for graph in found.meta_graphs),
+            operations={"tensorflow": found.operations},
+            parameters=parameters,
+            parameter_bytes=size,
+        )
+
+
+def _signatures(
+    found: SavedModelDescription,
+) -> Mapping[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]]:
+    """All public signatures by name; those of a second meta graph carry its tags."""
+    named: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {}
+    for graph in found.meta_graphs:
+        for signature in graph.signatures:
+            if not signature.name.startswith("__"):
+                name = (
+                    signature.name
+                    if signature.name not in named
+                    else f"{signature.name} ({','.join(graph.tags)})"
+                )
+                named[name] = (signature.inputs, signature.outputs)
+    return named
+
+
+def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int | None]:
+    """Elements and bytes of the model's variables, without an optimizer's; (None, None) if the index does not tell."""
+    path = _join(model.path, "variables/variables.index")
+    if path not in tree:
+        return 0, 0
+    try:
+        checkpoint: Checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
+    except CorruptModelError:
+        return None, None
+    kept = [stored for stored in checkpoint.tensors if not any(part in stored.name for part in _BOOKKEEPING)]
+    elements = sum(math.prod(size or 0 for size in stored.shape or ()) for stored in kept)
+    return elements, sum(stored.size for stored in kept)
+
+
+SAVED_MODEL = SavedModelFormat()
