@@ -24,7 +24,7 @@ from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
 from ovms_converter.errors import CorruptModelError, NotFoundError, RequestError, ResourceError
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.record import build_record, fingerprint, hashed
+from ovms_converter.record import build_record, digest, fingerprint, hashed
 from ovms_converter.repository import RECORD, ModelRepository
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination, open_source
@@ -97,30 +97,37 @@ class _Run:
         self.destination: Destination = open_destination(request.output, environ)
         self.repository = ModelRepository(self.destination)
         self.seconds: dict[Stage, float] = {}
+        self.digests: dict[str, Future[str]] = {}
+        self.when_converted: Callable[[], None] = lambda: None
 
     def outcome(self) -> Outcome:
         with ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
             engine: Engine | None = None
             if self.request.output_format == "openvino":
-                engine = stack.enter_context(Engine(work / "engine", listener=self.listen))
+                level = self.request.arguments.log_level or "ERROR"
+                engine = stack.enter_context(Engine(work / "engine", listener=self.listen, log_level=level))
             listing = self._listing()
             self.destination.check_writable()
             model, tree = self._fetch(listing, work / "source")
             self._check_output_format(model)
-            files = stack.enter_context(_hashing(tree))
+            # Digests are taken beside the conversion and the verification, on a core that they leave idle.
+            pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+            files = pool.submit(hashed, tree)
             known = self._published_before(model, files)
             if known:
                 return known
             result = self._scratch(stack, work)
-            converted = engine.convert(self._job(model, tree, result)) if engine else None
-            published = self._results(converted, model, tree)
-            return self._publish(model, files(), converted, published, result)
+            converted = self._convert(engine, self._job(model, tree, result), pool) if engine else None
+            results = self._results(converted, model, tree)
+            return self._publish(model, files.result(), converted, results, result)
 
     def listen(self, event: Any) -> None:
         """Pass an event on, keeping the time of each stage."""
         if isinstance(event, StageFinished):
             self.seconds[event.stage] = event.seconds
+            if event.stage is Stage.CONVERT:
+                self.when_converted()
         self.listener(event)
 
     @contextmanager
@@ -199,11 +206,11 @@ class _Run:
                 parameter="output_format",
             )
 
-    def _published_before(self, model: SourceModel, files: "_Files") -> Outcome | None:
+    def _published_before(self, model: SourceModel, files: Future[tuple[FetchedFile, ...]]) -> Outcome | None:
         """The newest version, if it came from the same bytes and parameters by the same programs."""
         if self.request.model_version != "auto" or not self.repository.versions():
             return None
-        found = self.repository.find(fingerprint(self.request, model, files(), _openvino_version()))
+        found = self.repository.find(fingerprint(self.request, model, files.result(), _openvino_version()))
         if found is None:
             return None
         version, record = found
@@ -215,7 +222,7 @@ class _Run:
             evidence=model.evidence,
             inputs=_ports(record.get("inputs")),
             outputs=_ports(record.get("outputs")),
-            source_bytes=sum(file.size for file in files()),
+            source_bytes=sum(file.size for file in files.result()),
             result_bytes=sum(entry.size or 0 for entry in version.files.values()),
             seconds=self.seconds,
             notes=tuple(record.get("notes", ())),
@@ -243,6 +250,14 @@ class _Run:
             verify=self.request.verify,
         )
 
+    def _convert(self, engine: Engine, job: ConversionJob, pool: ThreadPoolExecutor) -> ConvertedModel:
+        """Convert and verify; the written files are hashed while they are verified."""
+        names = (f"{job.stem}.bin", f"{job.stem}.xml")
+        self.when_converted = lambda: self.digests.update(
+            {name: pool.submit(digest, job.output / name) for name in names}
+        )
+        return engine.convert(job)
+
     def _results(
         self, converted: ConvertedModel | None, model: SourceModel, tree: FetchedTree
     ) -> dict[str, Path]:
@@ -258,6 +273,17 @@ class _Run:
         last = "saved_model.pb" if base.is_dir() else base.name
         return {name: path for name, path in paths.items() if name != last} | {last: paths[last]}
 
+    def _written(self, results: Mapping[str, Path]) -> tuple[FetchedFile, ...]:
+        """The files to publish with their sizes and digests."""
+        return tuple(
+            FetchedFile(
+                name,
+                file.stat().st_size,
+                self.digests[name].result() if name in self.digests else digest(file),
+            )
+            for name, file in sorted(results.items())
+        )
+
     def _publish(
         self,
         model: SourceModel,
@@ -269,7 +295,8 @@ class _Run:
         with self.stage(
             Stage.PUBLISH, str(self.request.output), sum(path.stat().st_size for path in results.values())
         ) as progress:
-            record = build_record(self.request, model, source_files, converted, results, _openvino_version())
+            written = self._written(results)
+            record = build_record(self.request, model, source_files, converted, written, _openvino_version())
             path = directory / RECORD
             path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             files = {RECORD: path} | results
@@ -293,17 +320,6 @@ class _Run:
             verified=record["verification"],
             files=tuple(sorted(f"{number}/{name}" for name in files)),
         )
-
-
-_Files = Callable[[], tuple[FetchedFile, ...]]
-
-
-@contextmanager
-def _hashing(tree: FetchedTree) -> Iterator[_Files]:
-    """The fetched files with their digests; those not taken in transit are taken beside the conversion."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        future: Future[tuple[FetchedFile, ...]] = pool.submit(hashed, tree)
-        yield future.result
 
 
 def _openvino_version() -> str:

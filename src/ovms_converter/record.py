@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def build_record(
     model: SourceModel,
     source_files: Sequence[FetchedFile],
     converted: ConvertedModel | None,
-    published: Mapping[str, Path],
+    written: Sequence[FetchedFile],
     openvino_version: str,
 ) -> dict[str, Any]:
     """The record as JSON values. `converted` is None where the source was published as it is."""
@@ -98,10 +98,7 @@ def build_record(
         "outputs": _ports(converted.outputs) if converted else [],
         "verification": converted.verified if converted else "not verified: published as it was",
         "notes": list(converted.notes) if converted else [],
-        "files": {
-            name: {"size": path.stat().st_size, "sha256": digest(path)}
-            for name, path in sorted(published.items())
-        },
+        "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
     }
 
 
