@@ -12,6 +12,8 @@ import urllib3
 
 from servers import GcsBucket, S3Bucket, S3Server, run_gcs, run_moto, run_rclone
 
+pytest_plugins = ("command_line",)
+
 PREFIXES = (
     "AWS_", "S3_", "OUTPUT_", "GOOGLE_", "GCP_", "GCLOUD_", "STORAGE_", "CLOUDSDK_", "AZURE_", "AZ_",
     "MLFLOW_", "FUSEML_", "TASK_", "CA_BUNDLE_", "OVMS_CONVERTER_",

@@ -54,7 +54,7 @@ class Store:
         return Location.parse(f"s3://{BUCKET}/{prefix}")
 
 
-def _uncounted(count: int) -> None:  # noqa: ARG001
+def _uncounted(count: int) -> None:
     """Progress that nobody looks at."""
 
 

@@ -60,16 +60,9 @@ __all__ = [
     "parse_transformations",
 ]
 
-_FLAGS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
-}
+_FLAGS = dict.fromkeys(("true", "yes", "on", "1", "t", "y"), True) | dict.fromkeys(
+    ("false", "no", "off", "0", "f", "n"), False
+)
 _CLOSING = {"[": "]", "(": ")"}
 _NAME_ENDS = ("[", "]", "(", ")", "{", "}", ",", "->")
 _LARGEST = 2**63 - 1

@@ -84,8 +84,9 @@ def _check_filled_in(variable: str, value: str) -> None:
 
 
 def _unknown(variable: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(variable.replace("-", "_"), known, n=1)
-    advice = f"; did you mean `{near[0]}`?" if near else ""
+    name = variable.removeprefix(_PREFIX).replace("-", "_")
+    near = difflib.get_close_matches(name, [other.removeprefix(_PREFIX) for other in known], n=1)
+    advice = f"; did you mean `{_PREFIX}{near[0]}`?" if near else ""
     return f"`{variable}` is not a parameter and is ignored{advice}"
 
 
