@@ -1,4 +1,7 @@
-"""What is this tree? One module a format, and the registry of them. Knows nothing of networks, numpy or openvino."""
+"""What is this tree? One module a format, and the registry of them.
+
+Knows nothing of networks, numpy or openvino.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,14 +44,13 @@ FORMATS: tuple[Format, ...] = (
 INPUT_FORMATS = ("auto", "mlflow", *(found.name for found in FORMATS if found.convertible))
 """The values of `input_format`."""
 
-SUFFIXES = frozenset(
-    ".onnx .ort .pb .pbtxt .tflite .lite .pdmodel .pt .pth .pt2 .pts .ptl .ckpt .torchscript .safetensors .gguf .keras .h5 "
-    ".hdf5 .pkl .pickle .joblib .skops .cloudpickle .xgb .ubj .bst .lgb .lgbm .cbm .mlmodel .caffemodel .prototxt "
-    ".zip .tar .gz .tgz .xz .bz2 .zst .7z .statsmodels".split()
-)
+SUFFIXES = frozenset(suffix for found in FORMATS for suffix in found.suffixes)
 """Endings of files that are looked into wherever they are in a tree."""
 
 _LISTED = 10
+
+_NO_MODELS = ("text", "numpy", "empty")
+"""What lies about beside models: it counts only if there is nothing else."""
 
 
 def format_named(name: str) -> Format:
@@ -64,8 +66,8 @@ def open_tree(files: Files) -> Tree:
 def recognise(files: Files, input_format: str = "auto") -> SourceModel:
     """The one model in a tree, which can be converted as far as a few bytes of it tell.
 
-    `input_format` is one of `INPUT_FORMATS`. Raises `RequestError` if the model is of another format than was asked
-    for, `AmbiguousModelError`, `CorruptModelError` or `UnsupportedModelError`.
+    `input_format` is one of `INPUT_FORMATS`. Raises `RequestError` if the model is of another format than was
+    asked for, `AmbiguousModelError`, `CorruptModelError` or `UnsupportedModelError`.
     """
     tree = open_tree(files)
     model = identify(tree, input_format)
@@ -76,12 +78,12 @@ def recognise(files: Files, input_format: str = "auto") -> SourceModel:
 def companions(
     root: Path, model: SourceModel, files: Files | None = None, *, cut: bool = False
 ) -> tuple[str, ...]:
-    """Further files that the fetched model needs, relative to the tree, each checked to stay in the model's directory.
+    """Further files that the fetched model needs, relative to the tree, each inside the model's directory.
 
-    Reads the graph, so this is where a model is refused that a few bytes could not give away: damage, variables or
-    external data that are missing or too short (as far as `files`, or the disk without it, shows), operators that
-    OpenVINO cannot have (not if the request `cut`s the graph, for then they may be cut off).
-    Raises `CorruptModelError` or `UnsupportedModelError`.
+    Reads the graph, so this is where a model is refused that a few bytes could not give away: damage,
+    variables or external data that are missing or too short (as far as `files`, or the disk without it,
+    shows), operators that OpenVINO does not have (not if the request `cut`s the graph, for then they may be
+    cut off). Raises `CorruptModelError` or `UnsupportedModelError`.
     """
     return format_named(model.format).companions(root, model, files, cut)
 
@@ -202,7 +204,8 @@ def _unknown(tree: Tree) -> CorruptModelError | UnsupportedModelError:
     if len(tree.paths) == 1:
         sample = tree.sample(tree.paths[0])
         return UnsupportedModelError(
-            f"`{sample.path}` is of no format that is known here: it starts with the bytes `{sample.head[:8].hex(' ')}`",
+            f"`{sample.path}` is of no format that is known here: it starts with the bytes "
+            f"`{sample.head[:8].hex(' ')}`",
             hint="give an ONNX file, a SavedModel directory or an MLflow artifact",
         )
     return UnsupportedModelError(

@@ -18,8 +18,8 @@ __all__ = ["Files", "Format", "MLflowModel", "ModelDescription", "SourceModel", 
 class TensorSpec:
     """A named input, output or weight as its source declares it.
 
-    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in it
-    a dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
+    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in
+    it a dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
     """
 
     name: str
@@ -49,7 +49,8 @@ class Files(Protocol):
 class MLflowModel:
     """What an `MLmodel` file says; a guide, never a proof.
 
-    `flavors` holds the native flavors' mappings (without `python_function`), `signature` MLflow's parsed signature.
+    `flavors` holds the native flavors' mappings (without `python_function`), `signature` MLflow's, parsed.
+    All values are texts, lists, mappings, true/false or None: a number in the file is the text it is.
     """
 
     directory: str
@@ -67,7 +68,8 @@ class ModelDescription:
 
     `producer`    the program that wrote it, with its version
     `inputs`, `outputs`  of the model, or of the signature that would be converted
-    `signatures`  a SavedModel's, "name of the signature" → its inputs and outputs; `tags` its meta graphs' tags
+    `signatures`  a SavedModel's, "name of the signature" → its inputs and outputs; `tags` its meta graphs'
+    tags
     `opsets`      ONNX: domain → version; the default domain is `ai.onnx`
     `operations`  domain → operation → count, most frequent first; TensorFlow's domain is `tensorflow`
     `parameters`  number of weight elements, `parameter_bytes` their size at their own type; None if unknown
@@ -97,7 +99,8 @@ class SourceModel:
 
     `format`    the name of a `Format`: "onnx", "tensorflow.saved_model", or one that is only recognised
     `path`      the file or directory that is the model, relative to the tree; "" is the tree itself
-    `needs`     every file that must be fetched to convert it, relative to the tree, sorted; for ONNX without its
+    `needs`     every file that must be fetched to convert it, relative to the tree, sorted; for ONNX without
+    its
                 external data, which only the fetched graph names (`Format.companions`)
     `stem`      the file name of the result without its ending: `saved_model`, or the ONNX file's stem
     `evidence`  one line that says why we think so
@@ -112,29 +115,37 @@ class SourceModel:
 
 
 class Format(Protocol):
-    """One format: a row of `ovms_converter.formats.FORMATS`.
-
-    `name` is what `input_format` and a report call it, `title` what a sentence calls it ("a Keras archive"), and
-    `convertible` tells whether it can become OpenVINO IR here; the others exist to be refused by name.
-    """
+    """One format: a row of `ovms_converter.formats.FORMATS`."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What `input_format` and a report call it."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What a sentence calls it: "a Keras archive"."""
 
     @property
-    def convertible(self) -> bool: ...
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings, lower case, of files that are looked into wherever they are in a tree."""
 
-    def find(self, tree: "Tree") -> Iterator[SourceModel]:
+    @property
+    def convertible(self) -> bool:
+        """Whether it can become OpenVINO IR here; the others exist to be refused by name."""
+
+    def find(self, tree: "Tree", /) -> Iterator[SourceModel]:
         """Every model of this format in a tree, judged by names and a few bytes."""
 
-    def confirm(self, tree: "Tree", model: SourceModel) -> None:
-        """Raise `ModelError` if a model that was found is broken or cannot be converted, as far as a few bytes tell."""
+    def confirm(self, tree: "Tree", model: SourceModel, /) -> None:
+        """Raise `ModelError` if a found model is broken or unsupported, as far as a few bytes tell."""
 
-    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
-        """Read the fetched model: raise `ModelError` if it cannot be converted, else name the files it refers to."""
+    def companions(
+        self, root: Path, model: SourceModel, files: Files | None, cut: bool, /
+    ) -> tuple[str, ...]:
+        """Read the fetched model: raise `ModelError` if it is no good, else name the files it refers to.
 
-    def describe(self, tree: "Tree", model: SourceModel) -> ModelDescription:
+        See `ovms_converter.formats.companions`.
+        """
+
+    def describe(self, tree: "Tree", model: SourceModel, /) -> ModelDescription:
         """What the model says about itself."""

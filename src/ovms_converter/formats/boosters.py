@@ -24,14 +24,25 @@ def _xgboost(sample: Sample) -> str | None:
 
 
 FORMATS = (
-    Refused("xgboost", "an XGBoost model", file_match(_xgboost), _ADVICE),
+    Refused(
+        "xgboost",
+        "an XGBoost model",
+        file_match(_xgboost),
+        _ADVICE,
+        suffixes=(".xgb", ".ubj", ".bst"),
+    ),
     Refused(
         "lightgbm",
         "a LightGBM model",
         magic(b"tree\nversion=", called="it starts with `tree`, `version=`"),
         _ADVICE,
+        suffixes=(".lgb", ".lgbm"),
     ),
     Refused(
-        "catboost", "a CatBoost model", magic(b"CBM1", called="it has CatBoost's header `CBM1`"), _ADVICE
+        "catboost",
+        "a CatBoost model",
+        magic(b"CBM1", called="it has CatBoost's header `CBM1`"),
+        _ADVICE,
+        suffixes=(".cbm",),
     ),
 )

@@ -1,4 +1,4 @@
-"""The index of a TensorFlow checkpoint: which tensor is where in which shard. A sorted string table of small protos.
+"""The index of a TensorFlow checkpoint, a sorted string table: which tensor is where in which shard.
 
 Sources: tensorflow/core/lib/io/{format,block}.cc, tensorflow/core/protobuf/tensor_bundle.proto.
 """
@@ -17,7 +17,7 @@ _MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _FOOTER = 48
 
 _KEY = 4096
-"""Bytes of the longest name of a variable: a damaged index could otherwise make each name longer than the last."""
+"""Bytes of a variable's longest name: a damaged index could otherwise make each name longer than the last."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,9 @@ FORMATS = (
         "keras.keras",
         "a Keras archive",
         file_match(_archive),
-        'load it with `keras.saving.load_model`, run `model.export("saved_model")`, and convert that directory',
+        'load it with `keras.saving.load_model`, run `model.export("saved_model")`, and convert that '
+        "directory",
+        suffixes=(".keras",),
     ),
     Refused(
         "keras.weights",
@@ -47,5 +49,6 @@ FORMATS = (
         file_match(_hdf5),
         'load it with `keras.models.load_model`, run `model.export("saved_model")` '
         '(before Keras 2.13 `model.save("saved_model", save_format="tf")`), and convert that directory',
+        suffixes=(".h5", ".hdf5"),
     ),
 )

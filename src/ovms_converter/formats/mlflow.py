@@ -1,4 +1,4 @@
-"""Where each MLflow flavor keeps its model: the flavor names the place, the bytes that are there decide what it is.
+"""Where each MLflow flavor keeps its model: the flavor names the place, the bytes there decide what it is.
 
 `save_format`, `model_type` and file endings are not believed: MLflow 2.22 and 3 write `save_format: tf` for a
 `.keras` file, and TorchScript has the same `MLmodel` as a pickled module.
@@ -22,7 +22,8 @@ _Values = Mapping[str, object]
 class Flavor:
     """One flavor.
 
-    `places`   paths relative to the MLmodel's directory, best first, from the flavor's and python_function's values
+    `places`   paths relative to the MLmodel's directory, best first, from the flavor's and python_function's
+               values
     `renames`  what the bytes look like → what that is in this flavor
     `unread`   the format to report if the bytes tell nothing
     """
@@ -82,7 +83,7 @@ def _data(own: _Values, function: _Values) -> Iterator[str]:
     )
 
 
-def _pyfunc(own: _Values, function: _Values) -> Iterator[str]:
+def _pyfunc(_own: _Values, function: _Values) -> Iterator[str]:
     yield from _value((function, "python_model"), (function, "data"))
     for code in _value((function, "model_code_path")):
         yield posixpath.basename(code.replace("\\", "/"))
@@ -145,7 +146,8 @@ def flavor_of(model: MLflowModel) -> tuple[Flavor, str]:
 def locate(tree: Tree, model: MLflowModel, find: Callable[[Tree], list[SourceModel]]) -> list[SourceModel]:
     """The models at the first place that the flavor names and that exists; usually one.
 
-    `find` recognises a tree by its content. Raises `CorruptModelError` if nothing is where the `MLmodel` says.
+    `find` recognises a tree by its content. Raises `CorruptModelError` if nothing is where the `MLmodel`
+    says.
     """
     flavor, name = flavor_of(model)
     own = model.flavors.get(name, {})
@@ -192,6 +194,7 @@ def _unread(path: str, flavor: Flavor, name: str, part: Tree) -> SourceModel:
             flavor.unread, path, part.paths, "model", f"`{path}` belongs to its flavor `{name}`"
         )
     raise CorruptModelError(
-        f"`{path}` is not what the MLmodel says: it is no model of flavor `{name}`, nor of any format known here",
+        f"`{path}` is not what the MLmodel says: it is no model of flavor `{name}`, nor of any format "
+        f"known here",
         hint="compare the artifact with the one that was logged, and upload it again",
     )

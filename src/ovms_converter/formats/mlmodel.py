@@ -23,9 +23,10 @@ _TAGS = {"map", "seq", "str", "null", "bool"}
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML with texts, lists, mappings, null and true/false only: every number stays the text it is.
+    """YAML with texts, lists, mappings, null and true/false only: every number stays the text that it is.
 
-    So no value can cost more time than its length (YAML's base-60 integers do), and versions such as 1.10 survive.
+    So no value can cost more time than its length (YAML's base-60 integers do), and versions such as 1.10
+    survive.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012
@@ -114,7 +115,7 @@ def _text(content: Mapping[Any, Any], key: str) -> str | None:
 
 
 def _signature(value: object) -> dict[str, Any] | None:
-    """MLflow's signature: a mapping of `inputs`, `outputs` and `params` to JSON texts. What cannot be read is left out."""
+    """MLflow's signature, whose `inputs`, `outputs` and `params` are JSON texts; others are left out."""
     if not isinstance(value, dict):
         return None
     parsed: dict[str, Any] = {}

@@ -1,4 +1,5 @@
-"""Files that are no model at all, although somebody stored them as one: empty ones, pointers, error pages, archives."""
+"""Files that are no model although somebody stored them as one: empty ones, pointers, error pages,
+archives."""
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.refused import Refused, file_match, magic
@@ -110,16 +111,54 @@ POINTERS = (
 _UNPACK = "unpack it and give the directory or file inside"
 
 ARCHIVES = (
-    Refused("archive.zip", "a ZIP archive", file_match(_zip), _UNPACK),
-    Refused("archive.tar", "a tar archive", file_match(_tar), _UNPACK),
-    Refused("archive.gzip", "a gzip file", magic(b"\x1f\x8b", called="it has a gzip header"), _UNPACK),
     Refused(
-        "archive.zstd", "a Zstandard file", magic(b"\x28\xb5\x2f\xfd", called="it has a zstd header"), _UNPACK
+        "archive.zip",
+        "a ZIP archive",
+        file_match(_zip),
+        _UNPACK,
+        suffixes=(".zip",),
     ),
-    Refused("archive.xz", "an xz file", magic(b"\xfd7zXZ\0", called="it has an xz header"), _UNPACK),
-    Refused("archive.bzip2", "a bzip2 file", magic(b"BZh", called="it has a bzip2 header"), _UNPACK),
     Refused(
-        "archive.7z", "a 7-Zip archive", magic(b"7z\xbc\xaf\x27\x1c", called="it has a 7z header"), _UNPACK
+        "archive.tar",
+        "a tar archive",
+        file_match(_tar),
+        _UNPACK,
+        suffixes=(".tar",),
+    ),
+    Refused(
+        "archive.gzip",
+        "a gzip file",
+        magic(b"\x1f\x8b", called="it has a gzip header"),
+        _UNPACK,
+        suffixes=(".gz", ".tgz"),
+    ),
+    Refused(
+        "archive.zstd",
+        "a Zstandard file",
+        magic(b"\x28\xb5\x2f\xfd", called="it has a zstd header"),
+        _UNPACK,
+        suffixes=(".zst",),
+    ),
+    Refused(
+        "archive.xz",
+        "an xz file",
+        magic(b"\xfd7zXZ\0", called="it has an xz header"),
+        _UNPACK,
+        suffixes=(".xz",),
+    ),
+    Refused(
+        "archive.bzip2",
+        "a bzip2 file",
+        magic(b"BZh", called="it has a bzip2 header"),
+        _UNPACK,
+        suffixes=(".bz2",),
+    ),
+    Refused(
+        "archive.7z",
+        "a 7-Zip archive",
+        magic(b"7z\xbc\xaf\x27\x1c", called="it has a 7z header"),
+        _UNPACK,
+        suffixes=(".7z",),
     ),
 )
 """Looked for after the formats that are archives themselves (Keras, PyTorch, skops)."""

@@ -61,7 +61,8 @@ def _refuse_machine_learning_operators(path: str, description: OnnxDescription) 
     raise UnsupportedModelError(
         f"`{path}` uses operators of ONNX's classical machine learning domain `{_ML_DOMAIN}`, "
         f"none of which OpenVINO can run: {names}",
-        hint=f"export it with plain ONNX operators, for a linear model `skl2onnx.to_onnx(model, X[:1], black_op={{{black}}})`",
+        hint="export it with plain ONNX operators, for a linear model "
+        f"`skl2onnx.to_onnx(model, X[:1], black_op={{{black}}})`",
     )
 
 
@@ -89,13 +90,14 @@ class _Companions:
             self._ends[path] = (end, weight)
 
     def paths(self) -> tuple[str, ...]:
-        """All files; raises `CorruptModelError` for one that is missing, too short or a link out of the tree."""
+        """All files; raises `CorruptModelError` for a missing one, a short one or a link out of the tree."""
         for path, (end, weight) in sorted(self._ends.items()):
             self._check_link(path, weight)
             size = self._size(path, end, weight)
             if size is not None and size < end:
                 raise CorruptModelError(
-                    f"`{path}` is truncated: tensor `{weight.name}` of `{self._model.path}` ends at byte {end}, "
+                    f"`{path}` is truncated: tensor `{weight.name}` of `{self._model.path}` ends at byte "
+                    f"{end}, "
                     f"and the file has {size}",
                     hint="compare its size and checksum with the original, and upload it again",
                 )
@@ -133,6 +135,7 @@ class OnnxFormat:
 
     name: str = "onnx"
     title: str = "an ONNX model"
+    suffixes: tuple[str, ...] = (".onnx", ".ort")
     convertible: bool = True
 
     def find(self, tree: Tree) -> Iterator[SourceModel]:

@@ -64,7 +64,7 @@ _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 class Weight:
     """A tensor that is stored in the model.
 
-    `location` is the file that holds its bytes, as the graph names it, or None if they are in the model itself;
+    `location` is the file that holds its bytes, as the graph names it, or None if they are in the model;
     `offset` and `length` are bytes in that file, `length` as declared or as the shape tells.
     """
 
@@ -89,7 +89,8 @@ class OnnxDescription:
     `opsets`       domain → version, of the model and of the functions in it
     `inputs`       without initializers that are listed as inputs too (IR versions before 4 do that)
     `functions`    the model's own functions, "domain:name"
-    `operations`   domain → operator → count in all graphs and functions; calls of the model's own functions excluded
+    `operations`   domain → operator → count in all graphs and functions; calls of the model's own functions
+    excluded
     `parameters`   elements of all initializers, `parameter_bytes` their bytes
     `external`     every tensor whose bytes are in another file
     """

@@ -1,4 +1,4 @@
-"""Other runtimes' files: TensorFlow's other forms, TFLite, PaddlePaddle, OpenVINO IR, Core ML, GGUF, and formats of the past."""
+"""Files of other runtimes: TensorFlow's other forms, TFLite, PaddlePaddle, OpenVINO IR, Core ML, GGUF."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def _frozen(sample: Sample) -> str | None:
 
 
 def _paddle(suffix: str) -> Callable[[Tree], Iterator[Finding]]:
-    """Program files; the JSON form counts only beside its weights, since any other file may end in `.json`."""
+    """Program files; the JSON form counts only beside its weights, as any other file may end in `.json`."""
 
     def search(tree: Tree) -> Iterator[Finding]:
         for path in tree.paths:
@@ -98,7 +98,8 @@ IR = Refused(
     "openvino.ir",
     "OpenVINO IR already",
     _ir,
-    "put the `.xml` and `.bin` into a numbered directory, such as `<output>/1/`; the server reads them as they are",
+    "put the `.xml` and `.bin` into a numbered directory, such as `<output>/1/`; the server reads them as "
+    "they are",
     "which needs no conversion",
 )
 
@@ -115,7 +116,8 @@ FORMATS = (
         "tensorflow.checkpoint",
         "a TensorFlow checkpoint",
         _checkpoint,
-        'build the model, restore it, run `tf.saved_model.save(model, "saved_model")`, and convert that directory',
+        'build the model, restore it, run `tf.saved_model.save(model, "saved_model")`, and convert that '
+        "directory",
         "which holds weights and no graph",
     ),
     Refused(
@@ -129,20 +131,25 @@ FORMATS = (
         "tflite",
         "a TensorFlow Lite model",
         magic(b"TFL3", at=4, called="it has the identifier `TFL3`"),
-        "convert the SavedModel that it was made from, or run `python -m tf2onnx.convert --tflite model.tflite "
+        "convert the SavedModel that it was made from, or run `python -m tf2onnx.convert --tflite "
+        "model.tflite "
         "--output model.onnx`",
+        suffixes=(".tflite", ".lite"),
     ),
     Refused(
         "gguf",
         "a GGUF file",
         magic(b"GGUF", called="it has the identifier `GGUF`"),
-        "run `optimum-cli export openvino --model <the original model> out/`; the server serves its result directly",
+        "run `optimum-cli export openvino --model <the original model> out/`; the server serves its "
+        "result directly",
+        suffixes=(".gguf",),
     ),
     Refused(
         "coreml",
         "a Core ML model",
         file_match(_coreml),
         "export the model that it was made from as ONNX and convert that",
+        suffixes=(".mlmodel",),
     ),
     Refused(
         "numpy",
@@ -157,11 +164,13 @@ FORMATS = (
         file_match(_frozen),
         "convert the SavedModel that it was made from, or run `python -m tf2onnx.convert --graphdef model.pb "
         "--inputs x:0 --outputs y:0 --output model.onnx`",
+        suffixes=(".pb", ".pbtxt"),
     ),
     Refused(
         "caffe",
         "a Caffe model",
         _by_suffix(".caffemodel", ".prototxt"),
         "OpenVINO reads no Caffe since 2024.0: convert it to ONNX with a converter for Caffe",
+        suffixes=(".caffemodel", ".prototxt"),
     ),
 )

@@ -1,7 +1,7 @@
 """An ONNX file read from afar: everything in it but the payload of large tensors.
 
-So a model of any size in a store can be described from a few small reads, and a truncated file is recognised as one
-before it is fetched.
+So a model of any size in a store can be described from a few small reads, and a truncated file is recognised
+as one before it is fetched.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class Header(NamedTuple):
 
 
 def headers(file: Window, start: int, end: int) -> Iterator[Header]:
-    """The fields between two offsets; their payload is not read. Raises `CorruptModelError` where there are none."""
+    """The fields between two offsets, payloads unread; raises `CorruptModelError` where there are none."""
     at = start
     while at < end:
         here = at
@@ -75,7 +75,7 @@ def onnx_outline(file: Window) -> bytes:
 
 
 def _copy(file: Window, start: int, end: int, parts: _Parts) -> bytes:
-    """Copy a message; the fields in `parts` are gone through field by field if they are large, tensors at the bottom."""
+    """Copy a message; large fields in `parts` are gone through field by field, down to the tensors."""
     copied = bytearray()
     for header in headers(file, start, end):
         if header.wire_type == LENGTH and header.end - header.payload > _SMALL:

@@ -65,7 +65,13 @@ def _joblib(sample: Sample) -> str | None:
 
 
 FORMATS = (
-    Refused("sklearn.skops", "a scikit-learn model (skops)", file_match(_skops), _PLAIN),
+    Refused(
+        "sklearn.skops",
+        "a scikit-learn model (skops)",
+        file_match(_skops),
+        _PLAIN,
+        suffixes=(".skops",),
+    ),
     Refused("lightgbm.skops", "a LightGBM estimator (skops)", nothing, _BOOSTED),
     Refused("lightgbm.pkl", "a pickled LightGBM estimator", _of(b"lightgbm"), _BOOSTED, _RUNS_CODE),
     Refused("xgboost.pkl", "a pickled XGBoost estimator", _of(b"xgboost"), _BOOSTED, _RUNS_CODE),
@@ -76,6 +82,7 @@ FORMATS = (
         _of(b"statsmodels"),
         "it has no graph to convert",
         _RUNS_CODE,
+        suffixes=(".statsmodels",),
     ),
     Refused(
         "pytorch.legacy",
@@ -88,6 +95,20 @@ FORMATS = (
         "sklearn.cloudpickle", "a pickled scikit-learn model", _of(b"sklearn", cloud=True), _PLAIN, _RUNS_CODE
     ),
     Refused("sklearn.pickle", "a pickled scikit-learn model", _of(b"sklearn"), _PLAIN, _RUNS_CODE),
-    Refused("sklearn.joblib", "a compressed joblib dump", file_match(_joblib), _PLAIN, _RUNS_CODE),
-    Refused("pickle", "a Python pickle", file_match(_pickle), _ANY, _RUNS_CODE),
+    Refused(
+        "sklearn.joblib",
+        "a compressed joblib dump",
+        file_match(_joblib),
+        _PLAIN,
+        _RUNS_CODE,
+        suffixes=(".joblib",),
+    ),
+    Refused(
+        "pickle",
+        "a Python pickle",
+        file_match(_pickle),
+        _ANY,
+        _RUNS_CODE,
+        suffixes=(".pkl", ".pickle", ".cloudpickle"),
+    ),
 )

@@ -65,7 +65,9 @@ FORMATS = (
         "pytorch.export",
         "a PyTorch exported program (`torch.export`)",
         file_match(_export),
-        'run `torch.onnx.export(torch.export.load("model.pt2"), dynamo=True).save("model.onnx")` and convert that file',
+        'run `torch.onnx.export(torch.export.load("model.pt2"), dynamo=True).save("model.onnx")` and '
+        "convert that file",
+        suffixes=(".pt2",),
     ),
     Refused(
         "pytorch.torchscript",
@@ -73,6 +75,7 @@ FORMATS = (
         file_match(_torchscript),
         'run `torch.onnx.export(torch.jit.load("model.pt"), (example,), "model.onnx", dynamo=False)` '
         "and convert that file",
+        suffixes=(".pt", ".pts", ".ptl", ".torchscript"),
     ),
     Refused(
         "pytorch.pickle",
@@ -80,6 +83,7 @@ FORMATS = (
         file_match(_pickled),
         'run `torch.onnx.export(model, (example,), "model.onnx", dynamo=True)` where it was trained',
         "which runs its author's code when it is opened and is not converted",
+        suffixes=(".pth", ".ckpt"),
     ),
     Refused(
         "safetensors",
@@ -87,5 +91,6 @@ FORMATS = (
         file_match(_safetensors),
         "it belongs to a model whose code knows the graph: load it there and export ONNX",
         "which holds weights and no graph",
+        suffixes=(".safetensors",),
     ),
 )

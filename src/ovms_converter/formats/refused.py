@@ -30,6 +30,7 @@ class Refused:
     advice: str
     reason: str = "which cannot be converted"
     error: type[ModelError] = UnsupportedModelError
+    suffixes: tuple[str, ...] = ()
     convertible: bool = False
 
     def find(self, tree: Tree) -> Iterator[SourceModel]:
@@ -44,15 +45,17 @@ class Refused:
         evidence = "" if model.mlflow else f": {model.evidence}"
         return self.error(f"{place} is {self.title}, {self.reason}{evidence}", hint=self.advice)
 
-    def confirm(self, tree: Tree, model: SourceModel) -> None:
+    def confirm(self, _tree: Tree, model: SourceModel) -> None:
         """Always raises the refusal."""
         raise self.refusal(model)
 
-    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
+    def companions(
+        self, _root: Path, model: SourceModel, _files: Files | None, _cut: bool
+    ) -> tuple[str, ...]:
         """Always raises the refusal."""
         raise self.refusal(model)
 
-    def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
+    def describe(self, _tree: Tree, model: SourceModel) -> ModelDescription:
         """The name, the evidence, and why it is refused."""
         return ModelDescription(self.name, self.title, model.evidence, notes=(self.advice,))
 

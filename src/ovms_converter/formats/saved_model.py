@@ -1,7 +1,7 @@
-"""TensorFlow SavedModel, read at the wire level: meta graphs, tags, signatures, operations. TensorFlow is not needed.
+"""TensorFlow SavedModel at the wire level, without TensorFlow: meta graphs, tags, signatures, operations.
 
-Field numbers: tensorflow/core/protobuf/{saved_model,meta_graph}.proto, tensorflow/core/framework/{graph,node_def,
-function,tensor_shape,types}.proto.
+Field numbers: tensorflow/core/protobuf/{saved_model,meta_graph}.proto,
+tensorflow/core/framework/{graph,node_def,function,tensor_shape,types}.proto.
 """
 
 from collections import Counter
@@ -61,8 +61,9 @@ _RANK = 254
 class Signature:
     """One entry of a meta graph's `signature_def`.
 
-    `inputs` and `outputs` are in the order of the file and named by their keys; `input_tensors` and `output_tensors`
-    give the graph tensor (`serving_default_x:0`) of each key, or "" for a sparse or composite one.
+    `inputs` and `outputs` are in the order of the file and named by their keys; `input_tensors` and
+    `output_tensors` give the graph tensor (`serving_default_x:0`) of each key, or "" for a sparse or
+    composite one.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class MetaGraph:
-    """One meta graph. `data` is its message and `graph` its GraphDef: views into the file, nothing is copied."""
+    """One meta graph. `data` is its message and `graph` its GraphDef: views into the file."""
 
     tags: tuple[str, ...]
     signatures: tuple[Signature, ...]
@@ -86,7 +87,7 @@ class MetaGraph:
 
 @dataclass(frozen=True)
 class SavedModelDescription:
-    """All meta graphs of a SavedModel, and how often each operation occurs in them (functions counted once each)."""
+    """All meta graphs of a SavedModel, and how often each operation occurs in them and their functions."""
 
     meta_graphs: tuple[MetaGraph, ...]
     operations: Mapping[str, int]

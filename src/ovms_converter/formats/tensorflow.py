@@ -1,4 +1,4 @@
-"""TensorFlow SavedModel as a format: a directory with `saved_model.pb`, and the checkpoint of its variables."""
+"""TensorFlow SavedModel as a format: a directory with `saved_model.pb` and its variables."""
 
 import math
 import posixpath
@@ -32,11 +32,11 @@ _BOOKKEEPING = (
     "keras_api/",
 )
 
-_WHOLE = "a SavedModel is whole only with its `variables` directory: store the directory again, with everything below it"
+_WHOLE = "a SavedModel is whole only with its `variables` directory: store it again with everything below it"
 
 
 def serving_signature(graphs: tuple[MetaGraph, ...]) -> Signature | None:
-    """The signature that a server would use: `serving_default` of the graph tagged `serve`, or the only one."""
+    """The signature that a server uses: `serving_default` of the graph tagged `serve`, or the only one."""
     ordered = sorted(graphs, key=lambda graph: graph.tags != ("serve",))
     public = [found for graph in ordered for found in graph.signatures if not found.name.startswith("__")]
     for found in public:
@@ -55,6 +55,7 @@ class SavedModelFormat:
 
     name: str = "tensorflow.saved_model"
     title: str = "a TensorFlow SavedModel"
+    suffixes: tuple[str, ...] = (".pb",)
     convertible: bool = True
 
     def find(self, tree: Tree) -> Iterator[SourceModel]:
@@ -73,7 +74,7 @@ class SavedModelFormat:
             )
 
     def confirm(self, tree: Tree, model: SourceModel) -> None:
-        """Raise `CorruptModelError` if the graph file is cut off or data files of the variables are missing."""
+        """Raise `CorruptModelError` if the graph is cut off or data files of the variables are missing."""
         path = _join(model.path, "saved_model.pb")
         sample = tree.sample(path)
         with naming(path):
@@ -99,8 +100,8 @@ class SavedModelFormat:
                     f"the SavedModel's variables are incomplete: `{name}` is missing", hint=_WHOLE
                 )
 
-    def companions(self, root: Path, model: SourceModel, files: Files | None, cut: bool) -> tuple[str, ...]:
-        """None: `needs` is everything. Raises `CorruptModelError` if the graph or its variables are not whole."""
+    def companions(self, root: Path, model: SourceModel, _files: Files | None, _cut: bool) -> tuple[str, ...]:
+        """None: `needs` is everything. Raises `CorruptModelError` if graph or variables are damaged."""
         directory = root / model.path
         with naming(_join(model.path, "saved_model.pb")):
             description = mapped(directory / "saved_model.pb", describe_saved_model)
@@ -124,7 +125,8 @@ class SavedModelFormat:
             shard = f"variables.data-{stored.shard:05}-of-{checkpoint.shards:05}"
             if stored.offset + stored.size > sizes.get(shard, 0):
                 raise CorruptModelError(
-                    f"`{posixpath.dirname(named)}/{shard}` is truncated: variable `{stored.name}` ends at byte "
+                    f"`{posixpath.dirname(named)}/{shard}` is truncated: variable `{stored.name}` ends at "
+                    f"byte "
                     f"{stored.offset + stored.size}, and the file has {sizes.get(shard, 0)}",
                     hint=_WHOLE,
                 )
@@ -169,7 +171,7 @@ def _signatures(
 
 
 def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int | None]:
-    """Elements and bytes of the model's variables, without an optimizer's; (None, None) if the index does not tell."""
+    """Elements and bytes of the variables without an optimizer's; (None, None) if the index does not tell."""
     path = _join(model.path, "variables/variables.index")
     if path not in tree:
         return 0, 0

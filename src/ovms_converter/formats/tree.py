@@ -16,7 +16,7 @@ HEAD = 4096
 """Bytes of a file that are read to tell what it is."""
 
 PROBES = 16
-"""Files with a name that tells nothing are opened only if nothing else is found, the largest first, no more than this."""
+"""Files whose names tell nothing that are opened if nothing else is found, the largest first."""
 
 _DIRECTORY_NAMES = ("MLmodel", "saved_model.pb", "saved_model.pbtxt")
 _OUTPUT_SUFFIXES = (".xml", ".bin", ".mapping")
@@ -31,7 +31,8 @@ def stands_for_directory(name: str) -> bool:
 def inside(base: str, path: str, named_by: str) -> str:
     """`path`, which a file of the model names, below the directory `base`; both POSIX.
 
-    Raises `CorruptModelError` if it is absolute or leaves the directory. Windows' separators are read as such.
+    Raises `CorruptModelError` if it is absolute or leaves the directory. Windows' separators are read as
+    such.
     """
     parts = path.replace("\\", "/").split("/")
     if (
@@ -44,7 +45,8 @@ def inside(base: str, path: str, named_by: str) -> str:
     ):
         raise CorruptModelError(
             f"{named_by} names the file {path!r}, which is not inside the model's directory",
-            hint="only files below the model's own directory are read; copy the file there and name it relatively",
+            hint="only files below the model's own directory are read; copy the file there and name it "
+            "relatively",
         )
     return posixpath.join(base, *(part for part in parts if part not in ("", "."))) if parts else base
 
@@ -90,7 +92,8 @@ class LocalFiles:
 
 
 class Window:
-    """Random access to a file of any size through few reads, each larger than the one before while they go on.
+    """Random access to a file of any size through few reads, each larger than the one before while they go
+    on.
 
     `size` is the file's in bytes, or as many as are known to be there.
     """
@@ -115,7 +118,7 @@ class Window:
 
 
 class Sample:
-    """One file: its name, its size in bytes (None if the store does not tell) and, when asked, its first bytes."""
+    """One file: its name, its size in bytes (None if the store does not tell), its first bytes if asked."""
 
     def __init__(self, files: Files, path: str, size: int | None) -> None:
         self.path = path
@@ -158,7 +161,7 @@ class Sample:
 
     @cached_property
     def zip_names(self) -> tuple[str, ...]:
-        """The names in a ZIP archive, from its directory at the end; none if this is no archive or a broken one."""
+        """The names in a ZIP archive, from its directory at the end; none if it is no whole archive."""
         return zip_names(self.window()) if self.head.startswith(b"PK\x03\x04") else ()
 
 
@@ -225,7 +228,7 @@ def _sources(sizes: Mapping[str, int | None]) -> Iterable[str]:
 
 
 def _published_versions(paths: Iterable[str]) -> set[str]:
-    """Numbered directories that hold OpenVINO IR and nothing else: what a conversion wrote, not what it reads."""
+    """Numbered directories that hold OpenVINO IR and nothing else: results of a conversion, not sources."""
     members: dict[str, list[str]] = {}
     for path in paths:
         members.setdefault(posixpath.dirname(path), []).append(posixpath.basename(path))

@@ -1,7 +1,7 @@
 """Protocol Buffers at the wire level: enough to read and edit `.onnx` and `saved_model.pb` without schemas.
 
-Reading is lazy and never copies a payload, so a message may be a memory-mapped file of any size. Source of the
-rules: https://protobuf.dev/programming-guides/encoding/
+Reading is lazy and never copies a payload, so a message may be a memory-mapped file of any size. Source of
+the rules: https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ class Readable(Protocol):
 
 
 def zip_names(file: Readable) -> tuple[str, ...]:
-    """The names in an archive's directory, in its order, as far as it is whole; none if there is no directory."""
+    """The names in an archive's directory, in its order, as far as it is whole; none if it has none."""
     for tail_length in (1 << 12, 1 << 17):
         tail_start = max(0, file.size - tail_length)
         tail = file.bytes(tail_start, file.size - tail_start)
