@@ -1,0 +1,154 @@
+"""Read a file, or a directory of files, over http(s).
+
+A URL is one file unless its server answers with an index page of a directory. The name of a single file is
+the last name of the URL's path, whatever a redirect leads to; its neighbours are asked for beside it.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from ovms_converter.errors import (
+    AccessDeniedError,
+    ConverterError,
+    LocationError,
+    NotFoundError,
+)
+from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
+from ovms_converter.storage.http_client import HttpClient, extra_headers
+from ovms_converter.storage.http_resource import Head, Resource, looks_like_html
+from ovms_converter.storage.http_retry import HttpLimits
+from ovms_converter.storage.http_url import HttpUrl
+from ovms_converter.storage.location import Location, why_unsafe
+
+__all__ = ["HttpSource", "fetch_all", "open_source"]
+
+
+def open_source(location: Location, environ: Mapping[str, str]) -> "HttpSource":
+    """A source for an http(s) URL. Raises `RequestError` where the URL or a setting cannot be used."""
+    return HttpSource(location, environ)
+
+
+class HttpSource:
+    """A `Source` for one file, with neighbours, or one directory with index pages."""
+
+    def __init__(
+        self, location: Location, environ: Mapping[str, str], limits: HttpLimits | None = None
+    ) -> None:
+        self._location = location
+        self._url = HttpUrl.parse(location.text)
+        self._client = HttpClient(environ, limits or HttpLimits.from_environment(environ))
+        self._secret_headers = extra_headers(environ, self._url)
+        self._lock = threading.Lock()
+        self._resources: dict[str, Resource] = {}
+        self._listing: Listing | None = None
+
+    @property
+    def location(self) -> Location:
+        """Where this reads."""
+        return self._location
+
+    def list(self) -> Listing:
+        """The file, or all files below the directory (their sizes are not asked for one by one: None)."""
+        with self._lock:
+            if self._listing is None:
+                self._listing = self._look()
+            return self._listing
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
+        return self._resource(path).read(start, length)
+
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
+        """Bring these files below `directory`, several at once, large ones in parts at once."""
+
+        def one(path: str, stop: threading.Event) -> FetchedFile:
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            size, sha256 = self._resource(path).download(target, progress, stop)
+            return FetchedFile(path, size, sha256)
+
+        return FetchedTree(directory, fetch_all(paths, one, self._client.limits.files))
+
+    def _look(self) -> Listing:
+        resource = Resource(self._client, self._url, self._secret_headers)
+        head = resource.head()
+        if looks_like_html(head.start):
+            raise _web_page(resource)
+        name = self._url.name
+        if not name:
+            raise LocationError(
+                f"the URL `{self._url}` names no file",
+                hint="give the URL of a model file, an archive or a directory",
+            )
+        self._resources[name] = resource
+        return Listing(True, (Entry(name, head.size, head.tag),))
+
+    def _resource(self, path: str) -> Resource:
+        """The file `path` of the listing, or else a neighbour of it. Raises `NotFoundError`."""
+        listing = self.list()
+        with self._lock:
+            resource = self._resources.get(path)
+        if resource is None:
+            resource = self._neighbour(path, listing)
+            with self._lock:
+                resource = self._resources.setdefault(path, resource)
+        return resource
+
+    def _neighbour(self, path: str, listing: Listing) -> Resource:
+        """A file beside the one that the URL names: where that really is, else where it was asked for.
+
+        A page in the place of a neighbour is no neighbour: some servers answer everything with one.
+        """
+        reason = why_unsafe(path)
+        if reason:
+            raise LocationError(f"`{path}` {reason}: it is not read from beside `{self._url}`")
+        main = self._resources[listing.entries[0].path]
+        bases = [main.head().url, self._url]
+        usable = [base for base in dict.fromkeys(bases) if not base.is_signed_for_one_file]
+        if not usable:
+            raise LocationError(
+                f"`{path}` belongs to the model, but the link `{self._url}` is signed for one file only",
+                hint="give an archive with all files of the model, or the URL of a directory",
+            )
+        refusal: ConverterError | None = None
+        for base in usable:
+            headers = self._secret_headers if base.origin == self._url.origin else None
+            resource = Resource(self._client, base.neighbour(path), headers)
+            try:
+                if looks_like_html(resource.head().start):
+                    raise _web_page(resource)
+            except (NotFoundError, AccessDeniedError, LocationError) as problem:
+                refusal = refusal or problem
+            else:
+                return resource
+        assert refusal is not None
+        raise refusal
+
+
+def fetch_all(
+    paths: Sequence[str], one: Callable[[str, threading.Event], FetchedFile], workers: int
+) -> tuple[FetchedFile, ...]:
+    """Call `one` for every path, several at once; the first failure stops the others and is raised."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(max(1, min(workers, len(paths))), "http-file") as pool:
+        futures = [pool.submit(one, path, stop) for path in paths]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            return tuple(future.result() for future in futures)
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _web_page(resource: Resource) -> LocationError:
+    head: Head = resource.head()
+    elsewhere = f", from `{head.url}`" if str(head.url) != resource.shown else ""
+    return LocationError(
+        f"`{resource.shown}` gives a web page, not a file{elsewhere}",
+        hint="it may be a sign-in or preview page: give the direct link to the file, or credentials (https://USER:PASSWORD@HOST/…)",
+    )

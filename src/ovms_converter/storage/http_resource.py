@@ -1,0 +1,385 @@
+"""One file behind a URL: what it is, any range of its bytes through broken connections, all of it on disk."""
+
+import errno
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ovms_converter.errors import LocationError, ResourceError, UnavailableError
+from ovms_converter.storage.base import Progress
+from ovms_converter.storage.http_client import Answer, HttpClient, Refused, told
+from ovms_converter.storage.http_digest import Digests, expected_digests
+from ovms_converter.storage.http_retry import Broken, Patience
+from ovms_converter.storage.http_url import HttpUrl
+
+__all__ = ["Head", "Resource", "looks_like_html"]
+
+_PROBE_BYTES = 64 << 10
+_HASH_BYTES = 1 << 20
+_DOWNLOADS = 2
+"""How often a file is fetched whose digest is not the one that the server tells."""
+
+_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the first answer tells about a file.
+
+    `size` in bytes, None if it is not told; `ranges` whether parts of it can be asked for; `start` its first
+    bytes; `delimited` whether a body that was cut can be told from one that is whole.
+    """
+
+    url: HttpUrl
+    size: int | None
+    etag: str | None
+    modified: str | None
+    ranges: bool
+    start: bytes = field(repr=False)
+    delimited: bool
+    digests: Mapping[str, bytes]
+
+    @property
+    def validator(self) -> dict[str, str]:
+        """`If-Match` where there is a strong ETag, else `If-Range` with the date, else nothing."""
+        if self.etag and not self.etag.startswith("W/"):
+            return {"if-match": self.etag}
+        return {"if-range": self.modified} if self.modified else {}
+
+    @property
+    def tag(self) -> str | None:
+        """Whatever changes with the content: the ETag, or the date."""
+        return self.etag or self.modified
+
+
+class Resource:
+    """A file at `url`. `secret_headers` are sent to that server only; `shown` names the file in errors."""
+
+    def __init__(
+        self, client: HttpClient, url: HttpUrl, secret_headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._client = client
+        self._limits = client.limits
+        self._url = url
+        self._secret_headers = secret_headers
+        self._head: Head | None = None
+        self.shown = str(url)
+
+    def head(self, probe: int = _PROBE_BYTES) -> Head:
+        """The first answer: a GET of the first `probe` bytes, as HEAD is refused on presigned URLs.
+
+        Raises `NotFoundError`, `AccessDeniedError`, `LocationError` or `UnavailableError`.
+        """
+        if self._head is None:
+            patience = Patience(self._limits, self.shown)
+            while self._head is None:
+                try:
+                    self._head = self._probe(probe)
+                except Broken as broken:  # noqa: PERF203 - a network is slower than a try
+                    patience.failed(broken)
+        return self._head
+
+    def read(self, start: int, length: int | None) -> bytes:
+        """Up to `length` bytes from `start`, all of the rest if it is None. Raises as `head` does."""
+        head = self.head()
+        stop = None if length is None else start + length
+        if head.size is not None:
+            stop = head.size if stop is None else min(stop, head.size)
+        if head.delimited and stop is not None and stop <= len(head.start):
+            return head.start[start:stop]
+        pieces: list[bytes] = []
+        wanted = length
+        for chunk in self.chunks(start, stop):
+            pieces.append(chunk if wanted is None else chunk[:wanted])
+            if wanted is not None:
+                wanted -= len(pieces[-1])
+                if wanted <= 0:
+                    break
+        return b"".join(pieces)
+
+    def download(self, target: Path, progress: Progress, stop: threading.Event) -> tuple[int, str]:
+        """Write the file to `target` (its directory is there): its size in bytes and SHA-256 as hex digits.
+
+        A set `stop` ends it early with `UnavailableError`. Raises also `ResourceError` if the disk is full.
+        """
+        patience = Patience(self._limits, self.shown)
+        for left in reversed(range(_DOWNLOADS)):
+            head = self.head(probe=1 << 20)
+            try:
+                with disk_errors(target):
+                    return self._download_once(head, target, progress if left else _silent, stop)
+            except Broken as broken:
+                if not left:
+                    raise UnavailableError(
+                        f"`{self.shown}` is damaged on the way: {broken.reason}",
+                        hint="the server's file or something between is broken: check the file at the server",
+                    ) from None
+                patience.failed(broken)
+                self._head = None  # its first bytes may be the damaged ones
+        raise AssertionError
+
+    def chunks(
+        self, start: int, stop: int | None, interrupted: threading.Event | None = None
+    ) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop` in order, taken up again where a connection broke.
+
+        `stop` None means to the end, which is then as far as the server tells: a connection that just closes
+        is told from a broken one by reading the file a second time. Raises `LocationError` if the file
+        changes meanwhile.
+        """
+        head = self.head()
+        first = head.start[start:stop] if head.delimited else b""
+        if first:
+            yield first
+            start += len(first)
+        if stop is None:
+            stop = head.size
+        patience = Patience(self._limits, self.shown)
+        ended = False
+        while stop is None or start < stop:
+            moved = 0
+            try:
+                with self._open(start, stop, head) as answer:
+                    if answer is None:
+                        return
+                    for piece in _beyond(answer, start, stop):
+                        if interrupted is not None and interrupted.is_set():
+                            raise UnavailableError(f"`{self.shown}` was not read to its end: it was stopped")
+                        moved += len(piece)
+                        start += len(piece)
+                        yield piece
+            except Broken as broken:
+                patience.failed(broken, moved)
+                continue
+            if stop is None:
+                if head.delimited or (ended and not moved):
+                    return
+                ended = True
+            elif start < stop:
+                patience.failed(Broken(f"the body ended after {start} of {stop} bytes"), moved)
+
+    def _probe(self, probe: int) -> Head:
+        answer = self._ask({"range": f"bytes=0-{probe - 1}"})
+        if answer is None:  # 416: not a single byte is there
+            return Head(self._url, 0, None, None, ranges=True, start=b"", delimited=True, digests={})
+        with answer:
+            pieces: list[bytes] = []
+            got = 0
+            size, last = answer.length, None
+            if answer.status == 206:
+                first, last, size = self._content_range(answer)
+                if first != 0:
+                    raise LocationError(f"`{self.shown}` answers with another range than was asked for")
+            for chunk in answer.chunks(min(probe, _PROBE_BYTES)):
+                pieces.append(chunk)
+                got += len(chunk)
+                if got >= probe:
+                    break
+            else:
+                if last is not None and got != last + 1:
+                    raise Broken("the connection ended too early")
+            start = b"".join(pieces)[:probe]
+            # A range that ends before the probe does is the whole file, even where its length is told as `*`.
+            if answer.status == 206 and size is None and got < probe:
+                size = got
+            return Head(
+                url=answer.url,
+                size=size,
+                etag=answer.headers.get("etag") or None,
+                modified=answer.headers.get("last-modified") or None,
+                ranges=answer.status == 206,
+                start=start,
+                delimited=answer.length is not None or "transfer-encoding" in answer.headers,
+                digests=expected_digests(answer.headers, whole=answer.status == 200),
+            )
+
+    @contextmanager
+    def _open(self, start: int, stop: int | None, head: Head) -> Iterator[Answer | None]:
+        """The file from `start` on (a 206), or all of it where the server knows no ranges (a 200).
+
+        None if `start` turns out to be the end of a file whose size was not told.
+        """
+        asked: dict[str, str] = {}
+        if head.ranges and (start or stop != head.size):
+            asked["range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+            asked.update(head.validator)
+        answer = self._ask(asked)
+        if answer is None and stop is None:
+            yield None
+            return
+        if answer is None:
+            raise LocationError(
+                f"`{self.shown}` is shorter than its server told before",
+                hint="run again when nobody writes the file; if it stays so, the server tells a wrong length",
+            )
+        with answer:
+            self._compare(answer, head, start)
+            yield answer
+
+    def _compare(self, answer: Answer, head: Head, start: int) -> None:
+        """Raise `LocationError` if this answer is about other content than the first one was."""
+        size = answer.length if answer.status == 200 else None
+        if answer.status == 206:
+            first, _, size = self._content_range(answer)
+            if first != start:
+                raise LocationError(f"`{self.shown}` answers with another range than was asked for")
+        etag, modified = answer.headers.get("etag") or None, answer.headers.get("last-modified") or None
+        changed = (
+            (head.etag and etag and etag != head.etag)
+            or (not head.etag and head.modified and modified and modified != head.modified)
+            or (head.size is not None and size is not None and size != head.size)
+        )
+        if changed:
+            raise _changed(self.shown)
+
+    def _ask(self, asked: Mapping[str, str]) -> Answer | None:
+        """One try at the place where the file was last found, else at the URL itself; None for a 416."""
+        known = self._head.url if self._head is not None else self._url
+        try:
+            try:
+                answer = self._client.once(known, asked, secret_headers=self._secrets_for(known))
+            except Refused as refused:
+                # The place that a redirect led to may be signed for a short time only.
+                if known == self._url or refused.status not in {400, 401, 403, 404, 410}:
+                    raise
+                answer = self._client.once(self._url, asked, secret_headers=self._secret_headers)
+        except Refused as refused:
+            if refused.status == 416 and "range" in asked:
+                return None
+            if refused.status == 412:
+                raise _changed(self.shown) from None
+            raise told(refused, self.shown) from None
+        self._refuse_encoding(answer)
+        return answer
+
+    def _secrets_for(self, url: HttpUrl) -> Mapping[str, str] | None:
+        return self._secret_headers if url.origin == self._url.origin else None
+
+    def _refuse_encoding(self, answer: Answer) -> None:
+        """Raise where the body is compressed though that was refused, unless the file itself is that."""
+        encoding = answer.headers.get("content-encoding", "").strip().lower()
+        if encoding in {"", "identity"}:
+            return
+        # Apache and object stores label an archive this way: its bytes are what is wanted.
+        if encoding in {"gzip", "x-gzip"} and self._url.path.lower().endswith((".gz", ".tgz")):
+            return
+        answer.response.close()
+        raise LocationError(
+            f"`{self.shown}` comes with `Content-Encoding: {encoding[:40]}` although that was refused",
+            hint="store the file as it is, without a content encoding",
+        )
+
+    def _content_range(self, answer: Answer) -> tuple[int, int | None, int | None]:
+        match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+        if match is None or match[1] is None:
+            raise LocationError(f"`{self.shown}` answers with a part, but does not tell which")
+        return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
+
+    def _download_once(
+        self, head: Head, target: Path, progress: Progress, stop: threading.Event
+    ) -> tuple[int, str]:
+        if head.size is not None and head.size > shutil.disk_usage(target.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        digests = Digests(head.digests)
+        size = 0
+        descriptor = os.open(
+            target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
+        try:
+            if head.size is not None and head.ranges and head.size >= self._limits.ranged_from:
+                size = head.size
+                self._in_parts(head.size, descriptor, digests, progress, stop)
+            else:
+                for chunk in self.chunks(0, None, stop):
+                    size = _write(descriptor, chunk, size)
+                    digests.update(chunk)
+                    progress(len(chunk))
+        finally:
+            os.close(descriptor)
+        return size, digests.check()
+
+    def _in_parts(
+        self, size: int, descriptor: int, digests: Digests, progress: Progress, stop: threading.Event
+    ) -> None:
+        """Fetch parts over several connections straight into place; the digest follows in order."""
+
+        def part(begin: int, end: int) -> None:
+            position = begin
+            for chunk in self.chunks(begin, end, stop):
+                position = _write(descriptor, chunk, position)
+                progress(len(chunk))
+
+        step = self._limits.part_bytes
+        bounds = [(begin, min(begin + step, size)) for begin in range(0, size, step)]
+        with ThreadPoolExecutor(self._limits.streams, "http-part") as pool:
+            futures = [pool.submit(part, begin, end) for begin, end in bounds]
+            try:
+                for (begin, end), future in zip(bounds, futures, strict=True):
+                    future.result()
+                    for position in range(begin, end, _HASH_BYTES):
+                        digests.update(os.pread(descriptor, min(_HASH_BYTES, end - position), position))
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def looks_like_html(start: bytes) -> bool:
+    """True if these first bytes are those of a web page."""
+    return _HTML.match(start.removeprefix(_BYTE_ORDER_MARK)) is not None
+
+
+@contextmanager
+def disk_errors(target: Path) -> Iterator[None]:
+    """Turn a failed write to the work directory into `ResourceError` (disk full) or `LocationError`."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise ResourceError(
+                f"no space left for `{target.name}` in `{target.parent}`",
+                hint="free some space, or set TMPDIR to a larger disk",
+            ) from None
+        raise LocationError(f"`{target}` cannot be written: {problem.strerror}") from None
+
+
+def _beyond(answer: Answer, start: int, stop: int | None) -> Iterator[bytes]:
+    """The bytes from `start` to `stop` of an answer that begins there, or of a 200 that begins at 0."""
+    position = start if answer.status == 206 else 0
+    for chunk in answer.chunks():
+        begin, position = position, position + len(chunk)
+        piece = chunk[max(0, start - begin) : None if stop is None else max(0, stop - begin)]
+        if piece:
+            yield piece
+        if stop is not None and position >= stop:
+            return
+    if position < start:
+        raise Broken("the connection ended too early")
+
+
+def _write(descriptor: int, data: bytes, position: int) -> int:
+    """Write all of `data` at `position`; the position behind it."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, position)
+        position += written
+        view = view[written:]
+    return position
+
+
+def _changed(shown: str) -> LocationError:
+    return LocationError(f"`{shown}` changed while it was read", hint="run again when nobody writes to it")
+
+
+def _silent(moved: int) -> None:
+    """The progress of a second download: its bytes were counted the first time."""

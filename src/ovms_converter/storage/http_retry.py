@@ -1,0 +1,81 @@
+"""When another try is worth it, how long to wait for it, and when to give up."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ovms_converter.errors import UnavailableError
+from ovms_converter.storage.network import Network
+
+__all__ = ["Broken", "HttpLimits", "Patience"]
+
+
+@dataclass(frozen=True)
+class HttpLimits:
+    """How long to wait and how much to do at once. Times are in seconds, sizes in bytes.
+
+    A connection that carries no byte for `idle_seconds` is given up. `attempts` failures in a row, or
+    `wait_budget` of waiting since the last progress, end a transfer; `progress_bytes` that arrived since the
+    last failure count as progress. A file of `ranged_from` or more comes in parts of `part_bytes` over
+    `streams` connections; `files` files come at once.
+    """
+
+    connect_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    attempts: int = 6
+    first_wait: float = 0.25
+    longest_wait: float = 15.0
+    wait_budget: float = 120.0
+    progress_bytes: int = 256 << 10
+    ranged_from: int = 64 << 20
+    part_bytes: int = 16 << 20
+    streams: int = 4
+    files: int = 8
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "HttpLimits":
+        """The defaults, with the time-outs of all stores (`S3_CONNECT_TIMEOUT`, `S3_READ_TIMEOUT`)."""
+        network = Network.from_environment(environ)
+        return cls(connect_seconds=network.connect_seconds, idle_seconds=network.idle_seconds)
+
+
+class Broken(Exception):  # noqa: N818 - not an error of the user's: it is caught where a try is repeated
+    """One try failed in a way that another may not; the server asks for `wait` seconds (`Retry-After`)."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+class Patience:
+    """Counts the failures of one transfer. `what` names it in the error; it holds no secret."""
+
+    def __init__(self, limits: HttpLimits, what: str, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._limits = limits
+        self._what = what
+        self._sleep = sleep
+        self._failures = 0
+        self._waited = 0.0
+
+    def failed(self, broken: Broken, moved: int = 0) -> None:
+        """Wait for another try, or raise `UnavailableError`. `moved` bytes arrived since the last failure."""
+        if moved >= self._limits.progress_bytes:
+            self._failures, self._waited = 0, 0.0
+        self._failures += 1
+        if self._failures >= self._limits.attempts:
+            raise UnavailableError(
+                f"`{self._what}` gave up after {self._failures} tries: {broken.reason}",
+                hint="the server may be overloaded or restarting: try again later",
+            )
+        # Jitter keeps the steps of one pipeline from coming back all at the same moment.
+        backoff = min(self._limits.first_wait * 2 ** (self._failures - 1), self._limits.longest_wait)
+        wait = max(backoff * random.uniform(0.5, 1.0), broken.wait or 0.0)  # noqa: S311
+        if self._waited + wait > self._limits.wait_budget:
+            raise UnavailableError(
+                f"`{self._what}` is not available: {broken.reason}, and the next try is {wait:.0f} s away",
+                hint="try again later",
+            )
+        self._waited += wait
+        self._sleep(wait)
