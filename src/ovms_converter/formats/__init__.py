@@ -3,6 +3,7 @@
 Knows nothing of networks, numpy or openvino.
 """
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,11 +138,7 @@ def _taken(tree: Tree, row: Format) -> list[SourceModel]:
 def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
     """The only model that can be converted, else the only one at all."""
     convertible = [model for model in found if format_named(model.format).convertible]
-    candidates = (
-        convertible
-        or [model for model in found if model.format not in ("text", "numpy", "empty")]
-        or list(found)
-    )
+    candidates = convertible or [model for model in found if _counts(tree, model)]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
@@ -156,6 +153,12 @@ def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
         f"there are {len(candidates)} models: {_listed(paths)}",
         hint=f"give one of them by its path, such as `<input_model>/{min(paths)}`{_other_choice(candidates)}",
     )
+
+
+def _counts(tree: Tree, model: SourceModel) -> bool:
+    """False for a text or an empty file that lies about in a directory."""
+    named = posixpath.splitext(model.path)[1].lower() in SUFFIXES and model.format == "empty"
+    return model.format not in _NO_MODELS or len(tree.paths) == 1 or named
 
 
 def _other_choice(candidates: Sequence[SourceModel]) -> str:

@@ -41,11 +41,12 @@ def _zip(sample: Sample) -> str | None:
     if not sample.head.startswith(b"PK"):
         return None
     names = sample.zip_names
-    return (
-        f"it holds {len(names)} files, first `{names[0]}`"
-        if names
-        else "it has a ZIP header and no directory at its end"
-    )
+    return f"it holds {len(names)} files, first `{names[0]}`" if names else None
+
+
+def _cut_zip(sample: Sample) -> str | None:
+    cut = sample.head.startswith(b"PK\x03\x04") and not sample.zip_names
+    return "it has the header of a ZIP archive and no directory at its end" if cut else None
 
 
 def _text(sample: Sample) -> str | None:
@@ -111,6 +112,14 @@ POINTERS = (
 _UNPACK = "unpack it and give the directory or file inside"
 
 ARCHIVES = (
+    Refused(
+        "archive.truncated",
+        "a truncated archive",
+        file_match(_cut_zip),
+        "compare its size and checksum with the original, and upload it again",
+        reason="not a whole model",
+        error=CorruptModelError,
+    ),
     Refused(
         "archive.zip",
         "a ZIP archive",

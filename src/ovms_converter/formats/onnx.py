@@ -25,6 +25,9 @@ _ENDLESS = 1 << 62
 
 _ML_DOMAIN = "ai.onnx.ml"
 
+_REPLACEABLE = {"LinearRegressor", "Scaler"}
+"""Operators that skl2onnx writes with plain ONNX ones when they are forbidden by `black_op`."""
+
 _WHOLE = (
     "an ONNX model with external data is whole only together with the files it names; store them beside it"
 )
@@ -61,8 +64,10 @@ def _refuse_machine_learning_operators(path: str, description: OnnxDescription) 
     raise UnsupportedModelError(
         f"`{path}` uses operators of ONNX's classical machine learning domain `{_ML_DOMAIN}`, "
         f"none of which OpenVINO can run: {names}",
-        hint="export it with plain ONNX operators, for a linear model "
-        f"`skl2onnx.to_onnx(model, X[:1], black_op={{{black}}})`",
+        hint=f"export it with plain ONNX operators: `skl2onnx.to_onnx(model, X[:1], black_op={{{black}}})`"
+        if found.keys() <= _REPLACEABLE
+        else "skl2onnx has plain ONNX operators for linear regressions and scalers only; "
+        "serve this model with a server for its library, such as MLServer",
     )
 
 

@@ -137,6 +137,12 @@ FORMATS = (
         suffixes=(".tflite", ".lite"),
     ),
     Refused(
+        "ort",
+        "an ONNX Runtime (ORT format) model",
+        magic(b"ORTM", at=4, called="it has the identifier `ORTM`"),
+        "convert the `.onnx` file that it was made from",
+    ),
+    Refused(
         "gguf",
         "a GGUF file",
         magic(b"GGUF", called="it has the identifier `GGUF`"),

@@ -17,6 +17,7 @@ from ovms_converter.formats.saved_model import (
     SavedModelDescription,
     Signature,
     describe_saved_model,
+    read_saved_model,
 )
 from ovms_converter.formats.tree import Tree
 
@@ -103,18 +104,22 @@ class SavedModelFormat:
     def companions(self, root: Path, model: SourceModel, _files: Files | None, _cut: bool) -> tuple[str, ...]:
         """None: `needs` is everything. Raises `CorruptModelError` if graph or variables are damaged."""
         directory = root / model.path
-        with naming(_join(model.path, "saved_model.pb")):
-            description = mapped(directory / "saved_model.pb", describe_saved_model)
-        variables = sum(description.operations.get(name, 0) for name in _VARIABLES)
+        graph = directory / "saved_model.pb"
         index = directory / "variables" / "variables.index"
-        if not index.is_file():
-            if variables:
-                missing = _join(model.path, "variables/variables.index")
-                raise CorruptModelError(
-                    f"the SavedModel has {variables} variables, and `{missing}` is missing", hint=_WHOLE
-                )
-            return ()
-        self._check_variables(index, _join(model.path, "variables/variables.index"))
+        named = _join(model.path, "variables/variables.index")
+        with naming(_join(model.path, "saved_model.pb")):
+            if index.is_file():
+                mapped(graph, read_saved_model)
+                variables = 0
+            else:
+                used = mapped(graph, describe_saved_model).operations
+                variables = sum(used.get(name, 0) for name in _VARIABLES)
+        if index.is_file():
+            self._check_variables(index, named)
+        elif variables:
+            raise CorruptModelError(
+                f"the SavedModel has {variables} variables, and `{named}` is missing", hint=_WHOLE
+            )
         return ()
 
     def _check_variables(self, index: Path, named: str) -> None:
