@@ -73,7 +73,9 @@ def test_the_usual_spellings_of_yes(value: str, command: CommandLine, fake: Fake
 @pytest.mark.parametrize(
     "parameter", [row for row in HONOURED if row.kind is Kind.FLAG], ids=lambda row: row.name
 )
-def test_anything_else_is_refused_by_name(parameter: Parameter, command: CommandLine, fake: FakePipeline) -> None:
+def test_anything_else_is_refused_by_name(
+    parameter: Parameter, command: CommandLine, fake: FakePipeline
+) -> None:
     finished = command("convert", "s3://b/m", "s3://b/o", **{parameter.variable: "maybe"})
     assert finished.code == 2
     assert f"error: `{parameter.variable}`: `{parameter.name}` is `maybe`" in finished.err

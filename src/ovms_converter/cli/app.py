@@ -16,7 +16,7 @@ from ovms_converter.cli.failures import as_converter_error, error_fields
 from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.output import Level, Output, Settings
 from ovms_converter.cli.session import Session
-from ovms_converter.errors import InternalError
+from ovms_converter.errors import InternalError, RequestError
 from ovms_converter.workflow.fuseml import TEKTON_RESULTS
 
 __all__ = ["execute"]
@@ -25,6 +25,7 @@ _COMMANDS = {
     "convert": "Convert a model and publish it as a version to serve",
     "demo": "See it all happen on this machine, in seconds",
 }
+_REPORT = "this is a bug of ovms-converter: please report it with the lines above and its `--version`"
 _EXAMPLES = (
     "ovms-converter demo",
     "ovms-converter convert s3://models/run42/model s3://models/run42/ovms",
@@ -47,6 +48,9 @@ def execute(
     environ = os.environ if environ is None else environ
     output = Output(environ, _first_settings(argv), stdout, stderr)
     session = Session(environ, results_directory, output)
+    if not argv:
+        output.result(_help())
+        return RequestError.exit_code
     try:
         code = _Group().main(list(argv), prog_name="ovms-converter", standalone_mode=False, obj=session)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - this is where every error ends
@@ -92,18 +96,19 @@ class _Group(click.Group):
 
     def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002
         """The overview."""
-        return render(
-            usage="ovms-converter COMMAND ...",
-            text="Turn a trained model at a URL into a model repository that OpenVINO Model Server serves.",
-            sections=[
-                ("Commands", list(_COMMANDS.items())),
-                (
-                    "Options",
-                    [("--version", "Show the version and exit"), ("-h, --help", "Show this and exit")],
-                ),
-            ],
-            examples=_EXAMPLES,
-        )
+        return _help()
+
+
+def _help() -> str:
+    return render(
+        usage="ovms-converter COMMAND ...",
+        text="Turn a trained model at a URL into a model repository that OpenVINO Model Server serves.",
+        sections=[
+            ("Commands", list(_COMMANDS.items())),
+            ("Options", [("--version", "Show the version and exit"), ("-h, --help", "Show this and exit")]),
+        ],
+        examples=_EXAMPLES,
+    )
 
 
 def _first_settings(argv: Sequence[str]) -> Settings:
@@ -128,6 +133,7 @@ def _fail(session: Session, cause: BaseException) -> int:
     if isinstance(error, InternalError):
         for line in "".join(traceback.format_exception(cause)).splitlines():
             output.line(line)
+        error.hint = " ".join(filter(None, (error.hint, _REPORT)))
     if output.settings.log_format == "json":
         output.record(Level.ERROR, error.message, error_fields(error))
     else:

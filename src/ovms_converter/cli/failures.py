@@ -42,10 +42,7 @@ def as_converter_error(error: BaseException, variables: Mapping[str, str]) -> Co
             f"no space left on the disk that holds `{error.filename or 'the temporary files'}`",
             hint="set `TMPDIR` to a directory on a larger disk",
         )
-    return InternalError(
-        f"{type(error).__name__}: {error}",
-        hint="this is a bug of ovms-converter; please report it with the lines above and the `--version`",
-    )
+    return InternalError(f"{type(error).__name__}: {error}")
 
 
 def _usage(error: click.UsageError) -> RequestError:
