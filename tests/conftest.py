@@ -1,4 +1,6 @@
-"""What every test gets: an environment without the developer's own storage settings, and real servers on request."""
+"""What every test gets: an environment without the developer's own storage settings, and real servers on
+request.
+"""
 
 import contextlib
 import os
@@ -19,8 +21,8 @@ PREFIXES = (
     "MLFLOW_", "FUSEML_", "TASK_", "CA_BUNDLE_", "OVMS_CONVERTER_",
 )  # fmt: skip
 NAMES = {
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE", "AWSANONYMOUSCREDENTIAL", "NO_COLOR", "FORCE_COLOR",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWSANONYMOUSCREDENTIAL", "NO_COLOR", "FORCE_COLOR",
 }  # fmt: skip
 
 

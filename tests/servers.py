@@ -1,4 +1,5 @@
-"""Real servers for the tests, each a subprocess on a free loopback port, and small clients to fill and inspect them.
+"""Real servers for the tests, each a subprocess on a free loopback port, and small clients to fill and
+inspect them.
 
 moto        S3 with signatures checked, conditional writes, multipart, paging
 rclone      S3 with keys checked that ignores `If-None-Match`: a store without conditional writes
@@ -27,7 +28,9 @@ import urllib3
 __all__ = ["GcsBucket", "S3Bucket", "S3Server", "free_port", "run_gcs", "run_moto", "run_rclone", "served"]
 
 READY_SECONDS = 60
-"""How long a server may take to accept its first connection: a broken one fails the test, a slow machine does not."""
+"""How long a server may take to accept its first connection: a broken one fails the test, a slow machine
+does not.
+"""
 
 
 def free_port() -> int:
@@ -188,7 +191,9 @@ class S3Bucket:
 
 @contextlib.contextmanager
 def run_moto(directory: Path, environ: dict[str, str] | None = None) -> Iterator[S3Server]:
-    """A moto server that checks signatures from the fourth request on: the first three make the user and its keys."""
+    """A moto server that checks signatures from the fourth request on: the first three make the user and
+    its keys.
+    """
     port = free_port()
     command = [tool("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     settings = {"INITIAL_NO_AUTH_ACTION_COUNT": "3", **(environ or {})}
@@ -222,7 +227,9 @@ def _iam(port: int, **fields: str) -> str:
 
 @contextlib.contextmanager
 def run_rclone(directory: Path) -> Iterator[S3Server]:
-    """`rclone serve s3`: keys are checked, conditional requests are ignored, objects are files below `directory`."""
+    """`rclone serve s3`: keys are checked, conditional requests are ignored, objects are files below
+    `directory`.
+    """
     port = free_port()
     key, secret = "AKIDRCLONE", "rclone-secret-key"
     objects = directory / "objects"
@@ -279,7 +286,8 @@ def run_gcs(directory: Path) -> Iterator[str]:
     """A Google storage emulator; gives its base URL."""
     port = free_port()
     command = [
-        tool("gcp-storage-emulator"), "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--quiet",
+        tool("gcp-storage-emulator"), "start", "--host", "127.0.0.1", "--port", str(port),
+        "--in-memory", "--quiet",
     ]  # fmt: skip
     with served(command, port, directory / f"gcs-{port}.log"):
         yield f"http://127.0.0.1:{port}"

@@ -1,4 +1,5 @@
-"""Storage: a URL ↔ files on this machine. One module a scheme; it is imported when a location of its scheme is opened.
+"""Storage: a URL ↔ files on this machine. One module a scheme; it is imported when a location of its scheme
+is opened.
 
 A module of a scheme has `open_source(location, environ) -> Source` and, if the scheme can be written,
 `open_destination(location, environ) -> Destination`. Opening reads settings and reaches no server.

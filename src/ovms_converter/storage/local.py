@@ -1,12 +1,12 @@
 """Files of this machine: read where they lie, published by renaming a finished directory."""
 
+import contextlib
 import errno
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from ovms_converter.errors import (
@@ -21,10 +21,19 @@ from ovms_converter.errors import (
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.location import Location, why_unsafe
 
-__all__ = ["SCRATCH_PREFIX", "LocalDestination", "LocalSource", "disk_error", "open_destination", "open_source"]
+__all__ = [
+    "SCRATCH_PREFIX",
+    "LocalDestination",
+    "LocalSource",
+    "disk_error",
+    "open_destination",
+    "open_source",
+]
 
 SCRATCH_PREFIX = ".ovms-"
 """Names that OVMS skips (they are no number) and that no listing of ours shows."""
+
+_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
 def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource":  # noqa: ARG001
@@ -38,7 +47,7 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> "LocalDe
 
 
 def disk_error(error: OSError, what: str) -> ConverterError:
-    """The error of this package for what the operating system said about `what`, a path as it may be shown."""
+    """The error of this package for what the operating system said about `what`, as it may be shown."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(
             f"no space left on the disk that holds `{what}`", hint="free some space, or choose another disk"
@@ -59,7 +68,7 @@ def disk_error(error: OSError, what: str) -> ConverterError:
     return LocationError(f"`{what}`: {error.strerror}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told(what: object) -> Iterator[None]:
     """Turn every `OSError` of the block into an error that names `what`."""
     try:
@@ -71,7 +80,8 @@ def _told(what: object) -> Iterator[None]:
 class LocalSource:
     """A file or a directory. `fetch` copies nothing: the tree's root is the user's own directory.
 
-    Its files carry no digest: they are hashed later, beside the conversion, so that nothing is read twice in a row.
+    Its files carry no digest: they are hashed later, beside the conversion, so that nothing is read twice in
+    a row.
     """
 
     def __init__(self, location: Location) -> None:
@@ -79,7 +89,9 @@ class LocalSource:
         self._path = Path(location.path)
 
     def list(self) -> Listing:
-        """See `Source.list`. Links are followed; anything but regular files is skipped, as are our scratch directories."""
+        """See `Source.list`. Links are followed; anything but regular files is skipped, as are our scratch
+        directories.
+        """
         with _told(self.location):
             if not self._path.is_dir():
                 status = self._path.stat()
@@ -92,7 +104,7 @@ class LocalSource:
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """See `Source.read`."""
-        with _told(self.location.path and self._root / path), self._file(path).open("rb") as file:
+        with _told(self._root / path), self._file(path).open("rb") as file:
             file.seek(start)
             return file.read(-1 if length is None else length)
 
@@ -123,7 +135,9 @@ def _entry(path: str, status: os.stat_result) -> Entry:
 
 
 def _walk(directory: Path, prefix: str, above: frozenset[tuple[int, int]], entries: list[Entry]) -> None:
-    """Append all regular files below a directory; a link to a directory above it would never end and is refused."""
+    """Append all regular files below a directory; a link to a directory above it would never end and is
+    refused.
+    """
     status = directory.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
@@ -147,7 +161,9 @@ class LocalDestination:
         self._path = Path(location.path)
 
     def check_writable(self) -> None:
-        """See `Destination.check_writable`: a directory is made and removed where the first one would have to be made."""
+        """See `Destination.check_writable`: a directory is made and removed where the first one would have
+        to be made.
+        """
         probe = self._existing() / f"{SCRATCH_PREFIX}probe-{secrets.token_hex(6)}"
         with _told(self.location):
             probe.mkdir()
@@ -164,21 +180,22 @@ class LocalDestination:
         return LocalSource(self.location).read(path)
 
     def scratch(self) -> Path | None:
-        """See `Destination.scratch`: in the nearest directory that exists, so that a failed run leaves none behind."""
+        """See `Destination.scratch`: in the nearest directory that exists, so that a failed run leaves none
+        behind.
+        """
         path = self._existing() / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
         with _told(self.location):
             path.mkdir()
         return path
 
     def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
-        """See `Destination.publish`: everything is flushed to the disk before the one rename that shows it."""
+        """See `Destination.publish`: all is flushed to the disk before the one rename that shows it."""
         target = self._path / directory
         missing = self._missing()
         staging: Path | None = None
         try:
             with _told(self.location.child(directory)):
-                if os.path.lexists(target):
-                    raise _exists(self.location, directory)
+                self._refuse_existing(target, directory)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 staging = target.parent / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
                 staging.mkdir()
@@ -191,11 +208,7 @@ class LocalDestination:
         except BaseException:
             if staging:
                 shutil.rmtree(staging, ignore_errors=True)
-            for path in missing:
-                try:
-                    path.rmdir()
-                except OSError:
-                    break
+            _remove_empty(missing)
             raise
 
     def remove(self, paths: Sequence[str]) -> None:
@@ -204,11 +217,7 @@ class LocalDestination:
             file = self._path / path
             with _told(file):
                 file.unlink(missing_ok=True)
-            for parent in PurePosixPath(path).parents[:-1]:
-                try:
-                    (self._path / parent).rmdir()
-                except OSError:
-                    break
+            _remove_empty([self._path / parent for parent in PurePosixPath(path).parents[:-1]])
 
     def _existing(self) -> Path:
         """The location or the nearest directory above it that exists."""
@@ -228,21 +237,31 @@ class LocalDestination:
         return tuple(path for path in (self._path, *self._path.parents) if existing in path.parents)
 
     def _place(self, file: Path, staging: Path, name: str) -> None:
-        """Move a file of our own scratch into the staging directory, copy any other."""
+        """Link a file of our own scratch into the staging directory, copy any other.
+
+        A link, not a move: if another run takes the directory first, the file is still there for the next
+        try.
+        """
         target = staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if any(parent.name.startswith(SCRATCH_PREFIX) for parent in file.parents):
             try:
-                file.rename(target)
+                target.hardlink_to(file)
             except OSError as error:
-                if error.errno != errno.EXDEV:
+                if error.errno not in _NO_LINKS:
                     raise
             else:
                 return
         shutil.copyfile(file, target)
 
+    def _refuse_existing(self, target: Path, directory: str) -> None:
+        if os.path.lexists(target):
+            raise _exists(self.location, directory)
+
     def _show(self, staging: Path, target: Path, directory: str) -> None:
-        """Rename the finished directory; the system refuses if another one with files in it is there by now."""
+        """Rename the finished directory; the system refuses if another one with files in it is there by
+        now.
+        """
         try:
             staging.rename(target)
         except OSError as error:
@@ -253,6 +272,13 @@ class LocalDestination:
 
 def _exists(location: Location, directory: str) -> AlreadyExistsError:
     return AlreadyExistsError(f"`{location.child(directory)}` exists already")
+
+
+def _remove_empty(directories: Sequence[Path]) -> None:
+    """Remove directories, the innermost first, up to the first one that is not empty."""
+    with contextlib.suppress(OSError):
+        for directory in directories:
+            directory.rmdir()
 
 
 def _flush_tree(directory: Path) -> None:

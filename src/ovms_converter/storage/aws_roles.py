@@ -1,0 +1,125 @@
+"""Temporary AWS keys: a web identity exchanged at Amazon's token service, or a role of the container or
+machine.
+
+obstore can do both, but reads the process's environment for it and takes a set-but-empty variable for a key.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from ovms_converter.errors import AccessDeniedError, ConverterError, UnavailableError
+from ovms_converter.storage.credentials import MachineRole, WebIdentity
+from ovms_converter.storage.network import Network
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+__all__ = ["machine_role", "web_identity"]
+
+_MACHINE = "http://169.254.169.254"
+
+
+def web_identity(identity: WebIdentity, token_service: str, network: Network) -> "Callable[[], S3Credential]":
+    """A provider that exchanges the token in the identity's file for keys, again whenever they expire.
+
+    `token_service` is the URL of AWS's Security Token Service.
+    """
+
+    def keys() -> "S3Credential":
+        try:
+            token = Path(identity.token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise AccessDeniedError(
+                f"the token file of {identity.origin} cannot be read: {error.strerror}",
+                hint="check `AWS_WEB_IDENTITY_TOKEN_FILE`",
+            ) from None
+        query = {
+            "Action": "AssumeRoleWithWebIdentity",
+            "Version": "2011-06-15",
+            "RoleArn": identity.role,
+            "RoleSessionName": identity.session,
+            "WebIdentityToken": token,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        text = _ask("POST", f"{token_service}/", identity.origin, headers, urlencode(query), network)
+        found = {
+            name: match[1]
+            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+            if (match := re.search(rf"<{name}>\s*([^<]+?)\s*</{name}>", text))
+        }
+        return _credential(found, found.get("SessionToken"), identity.origin)
+
+    return keys
+
+
+def machine_role(role: MachineRole) -> "Callable[[], S3Credential]":
+    """A provider that asks the container's service, or the machine's (IMDSv2), for the role's keys."""
+
+    def keys() -> "S3Credential":
+        if role.url:
+            headers = {"Authorization": role.authorization} if role.authorization else {}
+            text = _ask("GET", role.url, role.origin, headers)
+        else:
+            seconds = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
+            token = _ask("PUT", f"{_MACHINE}/latest/api/token", role.origin, seconds)
+            headers = {"X-aws-ec2-metadata-token": token}
+            base = f"{_MACHINE}/latest/meta-data/iam/security-credentials/"
+            name = _ask("GET", base, role.origin, headers).split("\n")[0].strip()
+            text = _ask("GET", base + name, role.origin, headers)
+        found = json.loads(text)
+        return _credential(found, found.get("Token"), role.origin)
+
+    return keys
+
+
+def _credential(found: dict[str, str], token: str | None, origin: str) -> "S3Credential":
+    try:
+        return {
+            "access_key_id": found["AccessKeyId"],
+            "secret_access_key": found["SecretAccessKey"],
+            "token": token,
+            "expires_at": datetime.fromisoformat(found["Expiration"].replace("Z", "+00:00")),
+        }
+    except (KeyError, ValueError):
+        raise AccessDeniedError(f"the answer for {origin} holds no keys") from None
+
+
+def _ask(
+    method: str,
+    url: str,
+    origin: str,
+    headers: dict[str, str],
+    body: str | None = None,
+    network: Network | None = None,
+) -> str:
+    """The text of an answer with status 200."""
+    import urllib3
+
+    try:
+        with urllib3.PoolManager(
+            cert_reqs="CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
+            ca_certs=network.ca_bundle.value if network and network.ca_bundle else None,
+            timeout=10,
+            retries=urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(429, 500, 503)),
+        ) as pool:
+            answer = pool.request(method, url, headers=headers, body=body, redirect=False)
+    except urllib3.exceptions.HTTPError:
+        raise UnavailableError(f"the service that gives out the keys for {origin} does not answer") from None
+    if answer.status != 200:
+        raise _refused(origin, answer.status, answer.data.decode(errors="replace"))
+    return answer.data.decode()
+
+
+def _refused(origin: str, status: int, text: str) -> ConverterError:
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    if status >= 500 or status == 429:
+        return UnavailableError(f"the service that gives out the keys for {origin} answered {status}")
+    return AccessDeniedError(
+        f"no keys for {origin}: answered {status}{f' ({code[1]})' if code else ''}",
+        hint="check the role, its trust policy and the token",
+    )

@@ -1,0 +1,57 @@
+"""Run a coroutine to its end from ordinary code: in a thread of its own, so that a signal is handled at
+once.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of `work()`.
+
+    The caller only waits, which works inside a running event loop too (a notebook's). What interrupts the
+    wait, a signal handler's exception above all, cancels the work, and is raised when the work has stopped.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
+    started, finished = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(work())
+        running.append((asyncio.get_running_loop(), task))
+        started.set()
+        results.append(await task)
+
+    def thread() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 (it is raised in the caller's thread)
+            errors.append(error)
+        finally:
+            started.set()
+            finished.set()
+
+    worker = threading.Thread(target=thread, name="storage")
+    worker.start()
+    try:
+        finished.wait()
+    except BaseException:
+        started.wait()
+        for loop, task in running:
+            # A loop that has closed meanwhile has nothing left to cancel.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+        worker.join()
+        raise
+    worker.join()
+    if errors:
+        raise errors[0]
+    return results[0]

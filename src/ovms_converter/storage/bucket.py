@@ -1,0 +1,209 @@
+"""One bucket of an object store: the few requests that the rest of this room makes of it, through obstore."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ovms_converter.errors import AlreadyExistsError, LocationError, NotFoundError, UnavailableError
+from ovms_converter.storage.base import Entry, Progress
+from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames, translate
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
+    from obstore.store import ObjectStore
+
+__all__ = ["CHUNK", "Bucket", "ObstoreBucket", "quoted_etag"]
+
+CHUNK = 1 << 20
+"""Bytes handed over at a time by a stream."""
+PART = 8 << 20
+"""Least size of a part of a multipart upload; a store takes at most 10,000 parts."""
+PARTS_AT_ONCE = 4
+MAX_ENTRIES = 200_000
+"""More objects than any model has: a prefix that is too short is told, not listed for an hour."""
+
+T = TypeVar("T")
+
+
+class Bucket(Protocol):
+    """Requests to one bucket; keys are literal. All raise errors of this package."""
+
+    names: StoreNames
+    etag_is_md5: bool
+    """Whether an ETag of 32 hex digits is the MD5 of the bytes."""
+
+    async def head(self, key: str) -> Entry | None:
+        """Size and ETag of an object, None if there is none."""
+
+    async def list(self, prefix: str) -> list[Entry]:
+        """All objects whose key begins with `prefix/`, all of the bucket for ""; `path` is the whole key."""
+
+    def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `end` of the object that `entry` told of, in chunks of about
+        `CHUNK`.
+
+        Raises `SourceChangedError` if it is another one by now, `RangeIgnoredError` if only the whole can be
+        had.
+        """
+
+    async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
+        """Store a small object; `AlreadyExistsError` if it must be new and is not, where the store can
+        tell.
+        """
+
+    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
+        """Store a large file in parts, with bounded memory."""
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; one that is gone already is no error."""
+
+    async def etag_is_digest(self, key: str) -> bool:
+        """Whether this object's ETag really is its MD5: keys of the store's own encryption change that."""
+
+
+def quoted_etag(etag: str | None) -> str | None:
+    """An ETag as HTTP writes it, None for a weak one, which does not tell that bytes are equal."""
+    if not etag or etag.startswith("W/"):
+        return None
+    return etag if etag.startswith('"') else f'"{etag}"'
+
+
+class ObstoreBucket:
+    """A bucket through obstore.
+
+    `reader` and `writer` differ in their time-outs and in that the writer repeats nothing by itself: a
+    conditional
+    write whose answer got lost must not be taken for somebody else's.
+    """
+
+    def __init__(
+        self,
+        reader: "ObjectStore",
+        writer: "ObjectStore",
+        names: StoreNames,
+        *,
+        etag_is_md5: bool = False,
+        probe_encryption: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self.names = names
+        self.etag_is_md5 = etag_is_md5
+        self._probe_encryption = probe_encryption
+
+    async def head(self, key: str) -> Entry | None:
+        """See `Bucket.head`."""
+        from obstore import head_async
+
+        try:
+            with self._told(key):
+                meta = await head_async(self._reader, key)
+        except NotFoundError:
+            return None
+        return Entry(key, meta["size"], quoted_etag(meta["e_tag"]))
+
+    async def list(self, prefix: str) -> list[Entry]:
+        """See `Bucket.list`."""
+        import obstore
+
+        entries: list[Entry] = []
+        with self._told(prefix):
+            async for page in obstore.list(self._reader, prefix or None, chunk_size=1000):
+                entries += [Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"])) for meta in page]
+                if len(entries) > MAX_ENTRIES:
+                    raise LocationError(
+                        f"`{self.names.bucket}/{prefix}` holds more than {MAX_ENTRIES:,} objects",
+                        hint="name the prefix of the model itself",
+                    )
+        return entries
+
+    async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+        """See `Bucket.stream`."""
+        from obstore import get_async
+
+        options: GetOptions = {}
+        if (start, end) != (0, entry.size):
+            options["range"] = (start, end)
+        if entry.etag:
+            options["if_match"] = entry.etag
+        with self._told(key):
+            answer = await get_async(self._reader, key, options=options)
+            self._refuse_other(key, start, answer.range[0], answer.meta["size"], entry)
+            async for chunk in answer.stream(CHUNK):
+                yield chunk
+
+    def _refuse_other(self, key: str, wanted: int, start: int, size: int, entry: Entry) -> None:
+        """Raise if an answer is not about the bytes that were asked for."""
+        if start != wanted:
+            raise RangeIgnoredError(f"`{self.names.endpoint}` ignores ranges")
+        if size != entry.size:
+            # Without an ETag nothing but the size tells another object; with one, the answer itself is wrong.
+            kind = UnavailableError if entry.etag else SourceChangedError
+            raise kind(
+                f"`{self.names.bucket}/{key}` came with {size:,} bytes and was listed with {entry.size or 0:,}",
+                hint="it may have changed meanwhile; run again",
+            )
+
+    async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
+        """See `Bucket.put`."""
+        from obstore import exceptions, put_async
+
+        with self._told(key):
+            if only_if_absent:
+                try:
+                    await put_async(self._writer, key, data, mode="create")
+                except exceptions.BaseError as error:
+                    if not _lacks_conditions(error):
+                        raise
+                    if await self.head(key):
+                        raise AlreadyExistsError(f"`{self.names.bucket}/{key}` exists already") from None
+                else:
+                    return
+            await put_async(self._writer, key, data, use_multipart=False)
+
+    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
+        """See `Bucket.put_file`."""
+        from obstore import put_async
+
+        part = max(PART, -(-path.stat().st_size // 9_000))
+        with self._told(key), path.open("rb") as file:
+
+            def chunks() -> Iterator[bytes]:
+                while data := file.read(part):
+                    yield data
+                    progress(len(data))
+
+            await put_async(self._reader, key, chunks(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """See `Bucket.delete`."""
+        from obstore import delete_async
+
+        for key in keys:
+            with contextlib.suppress(NotFoundError), self._told(key):
+                await delete_async(self._reader, key)
+
+    async def etag_is_digest(self, key: str) -> bool:
+        """See `Bucket.etag_is_digest`."""
+        return self._probe_encryption is None or await self._probe_encryption(key)
+
+    @contextlib.contextmanager
+    def _told(self, key: str) -> Iterator[None]:
+        """Turn every exception of the client into an error of this package."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            raise translate(error, self.names, key) from None
+
+
+def _lacks_conditions(error: Exception) -> bool:
+    """Whether a store says that it knows no conditional writes."""
+    text = str(error)
+    return (
+        type(error).__name__ == "NotSupportedError"
+        or "status code: 501" in text
+        or "<Code>NotImplemented" in text
+    )

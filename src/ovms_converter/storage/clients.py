@@ -1,0 +1,80 @@
+"""How obstore's clients are set up: certificates, time-outs, retries; and one question that obstore cannot
+ask.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovms_converter.storage.network import Network
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+
+__all__ = ["client_options", "client_retries", "probe_encryption"]
+
+
+def client_options(url: str, network: Network) -> "ClientConfig":
+    """The options of a client for the server at `url`. Proxies come from the environment by themselves."""
+    options: ClientConfig = {
+        "allow_http": url.startswith("http://"),
+        "connect_timeout": timedelta(seconds=network.connect_seconds),
+        # How long a whole request takes depends on its size; silence is what tells a dead connection.
+        "timeout": timedelta(days=1),
+        "read_timeout": timedelta(seconds=network.idle_seconds),
+        "user_agent": "ovms-converter",
+    }
+    if not network.verify:
+        options["allow_invalid_certificates"] = True
+    if network.ca_bundle:
+        options["root_certificate"] = Path(network.ca_bundle.value).read_bytes()
+    return options
+
+
+def client_retries(*, writes: bool) -> "RetryConfig":
+    """What a client repeats by itself: a few times quickly, the rest is ours; conditional writes are all
+    ours.
+    """
+    return {
+        "max_retries": 0 if writes else 5,
+        "retry_timeout": timedelta(seconds=60),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=4),
+            "base": 2,
+        },
+    }
+
+
+def probe_encryption(
+    store: "S3Store | GCSStore | AzureStore", network: Network
+) -> Callable[[str], Awaitable[bool]]:
+    """A function that tells whether an object's ETag is its MD5: not if the store encrypts with keys of its
+    own.
+
+    obstore shows no such headers, so it signs a URL and the request is made here.
+    """
+
+    async def etag_is_md5(key: str) -> bool:
+        from obstore import sign_async
+
+        url = await sign_async(store, "HEAD", key, timedelta(minutes=5))
+        return await asyncio.to_thread(_has_plain_etag, url, network)
+
+    return etag_is_md5
+
+
+def _has_plain_etag(url: str, network: Network) -> bool:
+    import urllib3
+
+    with urllib3.PoolManager(
+        cert_reqs="CERT_REQUIRED" if network.verify else "CERT_NONE",
+        ca_certs=network.ca_bundle.value if network.ca_bundle else None,
+        timeout=network.idle_seconds,
+        retries=2,
+    ) as pool:
+        headers = pool.request("HEAD", url, redirect=False).headers
+    kind = headers.get("x-amz-server-side-encryption", "")
+    return not kind.startswith("aws:kms") and "x-amz-server-side-encryption-customer-algorithm" not in headers

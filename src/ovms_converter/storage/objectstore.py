@@ -1,0 +1,363 @@
+"""A prefix or object of a store as a source, a prefix as a destination: the same for S3, Google and Azure.
+
+An object and a prefix of one name: the object is meant, unless it is empty, as folder markers are.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ovms_converter.errors import (
+    AccessDeniedError,
+    AlreadyExistsError,
+    ConverterError,
+    LocationError,
+    NotFoundError,
+    ResourceError,
+    UnavailableError,
+)
+from ovms_converter.storage import background
+from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
+from ovms_converter.storage.bucket import PART, Bucket
+from ovms_converter.storage.local import disk_error
+from ovms_converter.storage.location import Location, why_unsafe
+from ovms_converter.storage.transfer import Download, Wanted, all_of, received
+
+__all__ = ["ObjectDestination", "ObjectSource"]
+
+PROBE = ".ovms-converter-probe-"
+"""Name of the object that is written and removed to learn whether writing is allowed; OVMS skips such
+names.
+"""
+UPLOAD_TRIES = 3
+CLEAN_UP_SECONDS = 10
+_IN_MEMORY = 32 << 20
+"""Up to this size a file is stored by one request, which is what a condition needs."""
+
+
+class ObjectSource:
+    """An object, or the objects below a prefix."""
+
+    def __init__(self, location: Location, bucket: Bucket) -> None:
+        self.location = location
+        self._bucket = bucket
+        self._listing: Listing | None = None
+        self._known: dict[str, Entry] = {}
+        self._fetched: dict[str, FetchedFile] = {}
+
+    def list(self) -> Listing:
+        """See `Source.list`."""
+        if self._listing is None:
+            self._listing = background.run(self._resolve)
+            self._known = {entry.path: entry for entry in self._listing.entries}
+        return self._listing
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """See `Source.read`."""
+        return background.run(lambda: self._read(path, start, length))
+
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
+        """See `Source.fetch`: digests are taken while the bytes pass, and compared with the store's where
+        it has one.
+        """
+        self.list()
+        _refuse_collisions([*self._fetched, *paths], self.location)
+        new = [path for path in dict.fromkeys(paths) if path not in self._fetched]
+
+        async def bring() -> tuple[FetchedFile, ...]:
+            wanted = await asyncio.gather(*(self._wanted(path) for path in new))
+            needed = sum(file.size for file in wanted)
+            if needed > (free := shutil.disk_usage(directory).free):
+                raise ResourceError(
+                    f"`{self.location}` needs {needed:,} bytes, and `{directory}` has {free:,} left",
+                    hint="set `TMPDIR` to a directory on a larger disk",
+                )
+            return await Download(self._bucket, directory, progress).run(wanted)
+
+        try:
+            files = background.run(bring)
+        except OSError as error:
+            raise disk_error(error, str(error.filename or directory)) from None
+        self._fetched |= {file.path: file for file in files}
+        return FetchedTree(directory, tuple(self._fetched[path] for path in paths))
+
+    async def _resolve(self) -> Listing:
+        """Ask for the object and for the prefix at once, and decide which of the two is meant."""
+        key = self.location.path
+        answers = await asyncio.gather(self._head(key), self._below(key), return_exceptions=True)
+        head: Entry | BaseException | None = answers[0]
+        below: Sequence[Entry] | BaseException = answers[1]
+        if isinstance(head, Entry) and (head.size or not below):
+            return Listing(True, (Entry(self.location.name, head.size, head.etag),))
+        if isinstance(below, BaseException):
+            # The answer to a listing says why; that to a HEAD has no body.
+            raise below
+        if not below and isinstance(head, BaseException):
+            raise head
+        if not below:
+            raise NotFoundError(
+                f"there is nothing at `{self.location}` on `{self._bucket.names.endpoint}`",
+                hint="check the spelling; a prefix needs at least one object below it",
+            )
+        return Listing(False, tuple(sorted(below)))
+
+    async def _head(self, key: str) -> Entry | None:
+        return await self._bucket.head(key) if key else None
+
+    async def _below(self, key: str) -> Sequence[Entry]:
+        return _relative(await self._bucket.list(key), key, self.location)
+
+    async def _read(self, path: str, start: int, length: int | None) -> bytes:
+        if self._listing is None:
+            self._listing = await self._resolve()
+            self._known = {entry.path: entry for entry in self._listing.entries}
+        wanted = await self._wanted(path)
+        end = wanted.size if length is None else min(wanted.size, start + length)
+        return await received(self._bucket, wanted, min(start, end), end)
+
+    async def _wanted(self, path: str) -> Wanted:
+        """What the store says of one file. A single object's neighbours are reached by name, and nothing
+        above it.
+        """
+        reason = why_unsafe(path)
+        if reason:
+            raise LocationError(f"`{path}` {reason}: it is not below `{self.location}`")
+        assert self._listing is not None
+        base = self.location.path.rpartition("/")[0] if self._listing.is_file else self.location.path
+        key = f"{base}/{path}" if base else path
+        entry = self._known.get(path) or await self._bucket.head(key)
+        if entry is None:
+            raise NotFoundError(
+                f"there is no `{path}` beside `{self.location}`"
+                if self._listing.is_file
+                else f"there is no `{path}` below `{self.location}`",
+                hint="check that the model was stored whole",
+            )
+        return Wanted(key, path, entry.size or 0, entry)
+
+
+def _relative(entries: Sequence[Entry], prefix: str, location: Location) -> list[Entry]:
+    """Entries with paths below the prefix, without the empty markers that stand for directories.
+
+    Raises `LocationError` for a key that is no safe path.
+    """
+    cut = len(prefix) + 1 if prefix else 0
+    below = [Entry(entry.path[cut:], entry.size, entry.etag) for entry in entries]
+    parents = {entry.path[:end] for entry in below for end, letter in enumerate(entry.path) if letter == "/"}
+    kept = [entry for entry in below if entry.size or (entry.path and entry.path not in parents)]
+    for entry in kept:
+        reason = why_unsafe(entry.path)
+        if reason or entry.path in parents:
+            shown = "".join(letter if letter.isprintable() else "?" for letter in entry.path)
+            raise LocationError(
+                f"`{location}` holds an object whose key is no safe path: `{shown}` "
+                f"{reason or 'is a file and a directory at once'}",
+                hint="rename or remove that object",
+            )
+    return kept
+
+
+def _refuse_collisions(paths: Sequence[str], location: Location) -> None:
+    """Raise if two paths are one on a disk that folds case or normalises Unicode."""
+    seen: dict[str, str] = {}
+    for path in dict.fromkeys(paths):
+        folded = unicodedata.normalize("NFC", path).casefold()
+        other = seen.setdefault(folded, path)
+        if other != path:
+            raise LocationError(
+                f"`{location}` holds `{other}` and `{path}`, which are one file on many disks",
+                hint="rename one of them",
+            )
+
+
+class ObjectDestination:
+    """A prefix that holds published directories."""
+
+    def __init__(self, location: Location, bucket: Bucket) -> None:
+        self.location = location
+        self._bucket = bucket
+
+    def check_writable(self) -> None:
+        """See `Destination.check_writable`: a small object is written and removed."""
+        key = self._key(f"{PROBE}{secrets.token_hex(6)}")
+
+        async def probe() -> None:
+            await self._bucket.put(key, b"may this be written?\n")
+            # Who may write but not remove can publish all the same.
+            with contextlib.suppress(AccessDeniedError):
+                await self._bucket.delete([key])
+
+        background.run(probe)
+
+    def list(self) -> tuple[Entry, ...]:
+        """See `Destination.list`."""
+        entries = background.run(lambda: self._bucket.list(self.location.path))
+        return tuple(sorted(_relative(entries, self.location.path, self.location)))
+
+    def read(self, path: str) -> bytes:
+        """See `Destination.read`."""
+        reason = why_unsafe(path)
+        if reason:
+            raise LocationError(f"`{path}` {reason}: it is not below `{self.location}`")
+
+        async def whole() -> bytes:
+            key = self._key(path)
+            entry = await self._bucket.head(key)
+            if entry is None:
+                raise NotFoundError(f"there is no `{path}` below `{self.location}`")
+            size = entry.size or 0
+            return await received(self._bucket, Wanted(key, path, size, entry), 0, size)
+
+        return background.run(whole)
+
+    def scratch(self) -> Path | None:
+        """See `Destination.scratch`: a store has none."""
+        return None
+
+    def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
+        """See `Destination.publish`.
+
+        A store that ignores conditions still refuses a directory that is listed; two runs at the same moment
+        can meet there.
+        """
+        publication = _Publication(
+            self._bucket, self._key(directory), files, progress, self.location.child(directory)
+        )
+        try:
+            background.run(publication.run)
+        except BaseException as error:
+            publication.clean_up(error)
+            if isinstance(error, OSError):
+                raise disk_error(error, str(error.filename)) from None
+            raise
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """See `Destination.remove`."""
+        background.run(lambda: self._bucket.delete([self._key(path) for path in paths]))
+
+    def _key(self, path: str) -> str:
+        return f"{self.location.path}/{path}" if self.location.path else path
+
+
+class _Publication:
+    """One directory on its way into a bucket: the first file claims it, the last one completes it."""
+
+    def __init__(
+        self, bucket: Bucket, prefix: str, files: Mapping[str, Path], progress: Progress, location: Location
+    ) -> None:
+        self._bucket = bucket
+        self._keys = {f"{prefix}/{name}": path for name, path in files.items()}
+        self._prefix = prefix
+        self._progress = progress
+        self._location = location
+        self._written: list[str] = []
+        self._large = asyncio.Semaphore(1)
+
+    async def run(self) -> None:
+        """Claim, fill, complete."""
+        if await self._bucket.list(self._prefix):
+            raise AlreadyExistsError(f"`{self._location}` exists already")
+        keys = list(self._keys)
+        for key in keys[:1]:
+            await self._store(key, only_if_absent=True)
+        small = asyncio.Semaphore(8)
+
+        async def between(key: str) -> None:
+            async with small:
+                await self._store(key, only_if_absent=False)
+
+        await all_of([between(key) for key in keys[1:-1]])
+        for key in keys[1:][-1:]:
+            await self._store(key, only_if_absent=True)
+
+    def clean_up(self, error: BaseException) -> None:
+        """Take back what was written, as far as the store lets us: without its last file no server loads it
+        anyway.
+        """
+        if not self._written or isinstance(error, AlreadyExistsError):
+            return
+
+        async def remove() -> None:
+            with contextlib.suppress(ConverterError):
+                await self._bucket.delete(self._written[::-1])
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            background.run(lambda: asyncio.wait_for(remove(), CLEAN_UP_SECONDS))
+
+    async def _store(self, key: str, *, only_if_absent: bool) -> None:
+        """Store one file and see that it is there whole."""
+        path = self._keys[key]
+        size = path.stat().st_size
+        if size <= (_IN_MEMORY if only_if_absent else PART):
+            await self._store_small(key, path.read_bytes(), only_if_absent=only_if_absent)
+            self._progress(size)
+        else:
+            if only_if_absent and await self._bucket.head(key):
+                raise AlreadyExistsError(f"`{self._bucket.names.bucket}/{key}` exists already")
+            async with self._large:
+                await self._store_large(key, path)
+        stored = await self._bucket.head(key)
+        if stored is None or stored.size != size:
+            raise UnavailableError(
+                f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has "
+                f"{'none' if stored is None else stored.size}",
+                hint="another program may write there; try again",
+            )
+
+    async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
+        """One request, repeated if no answer came; an object of ours that such a request left is no
+        stranger's.
+        """
+        unanswered = False
+        for attempt in range(UPLOAD_TRIES):
+            if not only_if_absent or unanswered:
+                self._note(key)
+            try:
+                await self._bucket.put(key, data, only_if_absent=only_if_absent)
+            except AlreadyExistsError:
+                if unanswered and await self._holds(key, data):
+                    return
+                raise
+            except UnavailableError:
+                unanswered = True
+                if attempt == UPLOAD_TRIES - 1:
+                    raise
+                await asyncio.sleep(2**attempt)
+            else:
+                self._note(key)
+                return
+
+    async def _store_large(self, key: str, path: Path) -> None:
+        moved = 0
+
+        def progress(count: int) -> None:
+            nonlocal moved
+            moved += count
+            self._progress(max(0, min(count, moved)))
+
+        for attempt in range(UPLOAD_TRIES):
+            self._note(key)
+            try:
+                await self._bucket.put_file(key, path, progress)
+            except UnavailableError:
+                if attempt == UPLOAD_TRIES - 1:
+                    raise
+                # What is sent again is not told again.
+                moved = -moved if moved > 0 else moved
+                await asyncio.sleep(2**attempt)
+            else:
+                return
+
+    async def _holds(self, key: str, data: bytes) -> bool:
+        entry = await self._bucket.head(key)
+        if entry is None or entry.size != len(data):
+            return False
+        return await received(self._bucket, Wanted(key, key, len(data), entry), 0, len(data)) == data
+
+    def _note(self, key: str) -> None:
+        if key not in self._written:
+            self._written.append(key)

@@ -1,0 +1,230 @@
+"""`s3://`: Amazon S3 and every server that speaks its protocol."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ovms_converter.errors import RequestError
+from ovms_converter.storage.base import Side
+from ovms_converter.storage.bucket import ObstoreBucket
+from ovms_converter.storage.clients import client_options, client_retries, probe_encryption
+from ovms_converter.storage.credentials import (
+    Anonymous,
+    AwsCredentials,
+    AwsKeys,
+    Profile,
+    Setting,
+    WebIdentity,
+    aws_credentials,
+    first,
+    is_on,
+    prefixes,
+)
+from ovms_converter.storage.location import Location
+from ovms_converter.storage.network import Network
+from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.store_errors import StoreNames
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential, S3Store
+
+__all__ = ["S3Access", "open_destination", "open_source", "s3_bucket"]
+
+_AWS_HOST = re.compile(
+    r"(?:.+\.)?s3[.-](?:(?:dualstack|fips)\.)?(?:([a-z]{2}(?:-[a-z]+)+-\d)\.)?amazonaws\.com(?:\.cn)?"
+)
+ADVICE = (
+    "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, for the output `OUTPUT_AWS_ACCESS_KEY_ID` and so on"
+)
+
+
+def open_source(location: Location, environ: Mapping[str, str]) -> ObjectSource:
+    """An object or prefix to read. Raises `RequestError` for settings that contradict themselves."""
+    access = S3Access.from_environment(environ, Side.INPUT)
+    return ObjectSource(location, s3_bucket(location, access))
+
+
+def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDestination:
+    """A prefix to publish into. Raises `RequestError` for settings that contradict themselves."""
+    access = S3Access.from_environment(environ, Side.OUTPUT)
+    return ObjectDestination(location, s3_bucket(location, access))
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """How an S3 server is reached: every setting that won, and where it came from.
+
+    `endpoint`    URL without a slash at its end, None for Amazon's own
+    `path_style`  whether the bucket stands in the path (`host/bucket/key`) or before the host
+    `token_service`  where a web identity is exchanged for keys
+    """
+
+    endpoint: Setting | None
+    region: Setting
+    credentials: AwsCredentials
+    path_style: bool
+    path_style_origin: str
+    token_service: str
+    network: Network
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], side: Side) -> "S3Access":
+        """Resolve the settings of one side.
+
+        Endpoint: `OUTPUT_S3_ENDPOINT` (output side), `S3_ENDPOINT`, `AWS_ENDPOINT_URL_S3`,
+        `AWS_ENDPOINT_URL`,
+        `MLFLOW_S3_ENDPOINT_URL`, the profile's, Amazon's. Credentials: see `aws_credentials`.
+        """
+        profile = Profile.load(environ)
+        names = ["S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"]
+        variables = [*(["OUTPUT_S3_ENDPOINT"] if side is Side.OUTPUT else []), *names]
+        found = first(environ, "endpoint", *variables) or profile.setting("endpoint", "endpoint_url")
+        return cls.at(_checked(found) if found else None, environ, side, profile)
+
+    @classmethod
+    def at(
+        cls,
+        endpoint: Setting | None,
+        environ: Mapping[str, str],
+        side: Side,
+        profile: Profile,
+        credentials: AwsCredentials | None = None,
+    ) -> "S3Access":
+        """The access to a server that is already chosen."""
+        aws = _AWS_HOST.fullmatch(urlsplit(endpoint.value).hostname or "") if endpoint else None
+        regions = [
+            f"{prefix}{name}" for prefix in prefixes(side) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")
+        ]
+        region = first(environ, "region", *regions) or profile.setting("region", "region")
+        if region is None and endpoint and aws and aws[1]:
+            region = Setting("region", aws[1], f"the host in {endpoint.origin}")
+        virtual = first(environ, "addressing", "S3_USER_VIRTUAL_BUCKET", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
+        is_virtual = is_on(virtual)
+        region = region or Setting("region", "us-east-1", "default")
+        sts = first(environ, "token service", "AWS_ENDPOINT_URL_STS", "AWS_STS_ENDPOINT")
+        return cls(
+            endpoint=endpoint,
+            region=region,
+            credentials=credentials
+            or aws_credentials(environ, side, is_aws=endpoint is None or aws is not None),
+            path_style=endpoint is not None if is_virtual is None else not is_virtual,
+            path_style_origin=virtual.origin if virtual else "default",
+            token_service=sts.value.rstrip("/") if sts else f"https://sts.{region.value}.{_domain(region)}",
+            network=Network.from_environment(environ),
+        )
+
+    def url(self, bucket: str) -> str:
+        """The URL that requests for a bucket go to."""
+        if self.endpoint is None:
+            domain = _domain(self.region)
+            # A dot in a bucket's name does not fit the one level of Amazon's wildcard certificate.
+            if self.path_style or "." in bucket:
+                return f"https://s3.{self.region.value}.{domain}"
+            return f"https://{bucket}.s3.{self.region.value}.{domain}"
+        if self.path_style:
+            return self.endpoint.value
+        scheme, _, host = self.endpoint.value.partition("://")
+        return f"{scheme}://{bucket}.{host}"
+
+    def is_path_style(self, bucket: str) -> bool:
+        """Whether requests for this bucket name it in their path."""
+        return self.path_style or (self.endpoint is None and "." in bucket)
+
+    def settings(self) -> tuple[Setting, ...]:
+        """What counts and why, for a person who looks for a mistake."""
+        endpoint = self.endpoint or Setting("endpoint", "Amazon S3", "default")
+        style = Setting("addressing", "path" if self.path_style else "virtual host", self.path_style_origin)
+        keys = self.credentials
+        shown = keys.key_id if isinstance(keys, AwsKeys) else type(keys).__name__
+        return (
+            endpoint,
+            self.region,
+            style,
+            Setting("credentials", shown, keys.origin),
+            *(
+                [Setting("session token", "", keys.origin, secret=True)]
+                if isinstance(keys, AwsKeys) and keys.token
+                else []
+            ),
+            *self.network.settings(),
+        )
+
+
+def _domain(region: Setting) -> str:
+    return "amazonaws.com.cn" if region.value.startswith("cn-") else "amazonaws.com"
+
+
+def _checked(endpoint: Setting) -> Setting:
+    """The endpoint without a slash at its end. Raises `RequestError` if it is no URL of a server."""
+    parts = urlsplit(endpoint.value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RequestError(
+            f"{endpoint.origin} holds no `http://` or `https://` URL",
+            hint="write it with its scheme, like `http://host:9000`",
+        )
+    if parts.username or parts.query:
+        raise RequestError(f"{endpoint.origin} carries credentials in its URL", hint=ADVICE)
+    return Setting(endpoint.name, endpoint.value.rstrip("/"), endpoint.origin)
+
+
+def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = None) -> ObstoreBucket:
+    """The bucket of a location behind a server that speaks S3's protocol."""
+    credentials = access.credentials
+    names = StoreNames(
+        bucket=bucket_url or f"{location.scheme}://{location.container}",
+        endpoint=access.endpoint.value if access.endpoint else access.url(location.container),
+        credentials=None if isinstance(credentials, Anonymous) else credentials.origin,
+        advice=ADVICE,
+    )
+    reader = _store(location.container, access, writes=False)
+    writer = _store(location.container, access, writes=True)
+    probe: Callable[[str], Awaitable[bool]] | None = None
+    if not isinstance(credentials, Anonymous):
+        probe = probe_encryption(reader, access.network)
+    return ObstoreBucket(reader, writer, names, etag_is_md5=True, probe_encryption=probe)
+
+
+def _store(bucket: str, access: S3Access, *, writes: bool) -> "S3Store":
+    """obstore's client. It would read `AWS_*` variables by itself, so everything that matters here is
+    given.
+    """
+    from obstore.store import S3Store
+
+    url = access.url(bucket)
+    more: dict[str, Any] = {}
+    credentials = access.credentials
+    if not isinstance(credentials, Anonymous):
+        more["credential_provider"] = _provider(credentials, access)
+    return S3Store(
+        bucket,
+        config={
+            "endpoint": url,
+            "aws_endpoint_url_s3": url,
+            "region": access.region.value,
+            "virtual_hosted_style_request": not access.is_path_style(bucket),
+            "skip_signature": isinstance(credentials, Anonymous),
+        },
+        client_options=client_options(url, access.network),
+        retry_config=client_retries(writes=writes),
+        **more,
+    )
+
+
+def _provider(credentials: AwsCredentials, access: S3Access) -> "Callable[[], S3Credential]":
+    """What obstore asks for keys whenever it needs some."""
+    if isinstance(credentials, AwsKeys):
+        keys: S3Credential = {
+            "access_key_id": credentials.key_id,
+            "secret_access_key": credentials.secret,
+            "token": credentials.token,
+            "expires_at": None,
+        }
+        return lambda: keys
+    from ovms_converter.storage import aws_roles
+
+    if isinstance(credentials, WebIdentity):
+        return aws_roles.web_identity(credentials, access.token_service, access.network)
+    assert not isinstance(credentials, Anonymous)
+    return aws_roles.machine_role(credentials)
