@@ -21,7 +21,7 @@ from typing import Any
 from ovms_converter import formats
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
-from ovms_converter.errors import CorruptModelError, NotFoundError, RequestError, ResourceError
+from ovms_converter.errors import NotFoundError, RequestError, ResourceError
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.record import build_record, digest, fingerprint, hashed
@@ -173,29 +173,22 @@ class _Run:
 
     def _fetch(self, listing: Listing, directory: Path) -> tuple[SourceModel, FetchedTree]:
         """Recognise the model by a few bytes, then bring what conversion needs of it to this machine."""
+        arguments = self.request.arguments
+        remote = _RemoteFiles(self.source, listing)
         with self.stage(Stage.RECOGNISE, str(self.request.input)):
-            model = formats.recognise(_RemoteFiles(self.source, listing), self.request.input_format)
+            model = formats.recognise(remote, self.request.input_format)
         sizes = {entry.path: entry.size or 0 for entry in listing.entries}
         directory.mkdir(parents=True)
         total = sum(sizes.get(path, 0) for path in model.needs)
         with self.stage(Stage.FETCH, str(self.request.input), total) as progress:
             tree = self.source.fetch(model.needs, directory, progress)
-            missing = sorted(set(formats.companions(tree.root, model)) - set(model.needs))
+            cut = bool(arguments.input or arguments.output)
+            companions = formats.companions(tree.root, model, remote, cut=cut)
+            missing = sorted(set(companions) - set(model.needs))
             if missing:
-                more = self._companions(model, missing, directory, progress)
+                more = self.source.fetch(missing, directory, progress)
                 tree = FetchedTree(tree.root, tree.files + more.files)
         return replace(model, needs=tuple(file.path for file in tree.files)), tree
-
-    def _companions(
-        self, model: SourceModel, paths: list[str], directory: Path, progress: Progress
-    ) -> FetchedTree:
-        try:
-            return self.source.fetch(paths, directory, progress)
-        except NotFoundError as error:
-            raise CorruptModelError(
-                f"`{model.path}` keeps weights in other files, and one is missing: {error.message}",
-                hint="an ONNX model with external data is whole only together with the files it names",
-            ) from None
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format
