@@ -83,14 +83,20 @@ def _load(data: bytes) -> dict[Any, Any]:
         _check_structure(data)
         content = yaml.load(data, Loader=_Loader)  # noqa: S506
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is no YAML"
-        mark = getattr(error, "problem_mark", None)
-        raise CorruptModelError(f"{problem}{f' in line {mark.line + 1}' if mark else ''}") from None
+        raise CorruptModelError(_complaint(error)) from None
     except (ValueError, TypeError, RecursionError):
         raise CorruptModelError("it is no YAML that MLflow writes") from None
     if not isinstance(content, dict):
         raise CorruptModelError("it is no YAML mapping")
     return content
+
+
+def _complaint(error: yaml.YAMLError) -> str:
+    """PyYAML's complaint in one line."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "it is no YAML text"
+    said = ", ".join(filter(None, (error.context, error.problem))) or "it is no YAML"
+    return f"{said}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
 
 
 def _check_structure(data: bytes) -> None:
