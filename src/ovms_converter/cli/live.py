@@ -38,6 +38,7 @@ class LiveDisplay(Display):
     def __init__(self, output: Output) -> None:
         self._output = output
         self._rows: dict[Stage, _Row] = {}
+        self._failed = False
         self._unicode = (output.stderr.encoding or "").lower().replace("-", "") == "utf8"
         self._console = Console(
             file=output.stderr,
@@ -54,8 +55,9 @@ class LiveDisplay(Display):
         self._live.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        """Draw the last state and leave it there."""
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Draw the last state and leave it there, with a mark at the stage that did not come through."""
+        self._failed = kind is not None
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
@@ -63,7 +65,8 @@ class LiveDisplay(Display):
         if isinstance(event, StageStarted):
             self._rows[event.stage] = _Row(time.monotonic(), event.total, self._output.scrub(event.detail))
         elif isinstance(event, StageProgress):
-            self._rows[event.stage].done = event.done
+            if row := self._rows.get(event.stage):
+                row.done = event.done
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.stage, _Row(time.monotonic(), None, ""))
             row.seconds = event.seconds
@@ -92,22 +95,29 @@ class LiveDisplay(Display):
         now = time.monotonic()
         for stage, row in list(self._rows.items()):
             seconds = now - row.since if row.seconds is None else row.seconds
-            bar, moved, speed = self._moved(row, seconds)
-            mark = (
-                self._spinners[stage] if row.seconds is None else Text("✓" if self._unicode else "*", "green")
-            )
-            cells: list[RenderableType] = [mark, Text(stage.value), Text(moved), Text(duration(seconds))]
+            bar, moved, speed = self._moved(row, seconds, wide)
+            cells: list[RenderableType] = [self._mark(stage, row), Text(stage.value)]
+            cells += [Text(moved), Text(duration(seconds))]
             if wide:
                 cells = [*cells[:2], bar, cells[2], Text(speed), cells[3]]
             table.add_row(*cells)
         return table
 
-    def _moved(self, row: _Row, seconds: float) -> tuple[ProgressBar | Text, str, str]:
+    def _mark(self, stage: Stage, row: _Row) -> Spinner | Text:
+        if row.seconds is not None:
+            return Text("✓" if self._unicode else "*", "green")
+        if self._failed:
+            return Text("✗" if self._unicode else "x", "red")
+        return self._spinners[stage]
+
+    def _moved(self, row: _Row, seconds: float, wide: bool) -> tuple[ProgressBar | Text, str, str]:
         """Bar, bytes and rate of a row; all empty for a stage that moves nothing."""
         if not row.total and not row.done:
             return Text(""), "", ""
         finished = row.seconds is not None
         total = row.done if finished else row.total
         bar = ProgressBar(total=total or None, completed=row.done, width=16)
-        moved = size(row.done) if finished or not row.total else f"{size(row.done)} / {size(row.total)}"
+        moved = size(row.done)
+        if row.total and not finished:
+            moved = f"{moved} / {size(row.total)}" if wide else f"{row.done / row.total:.0%}"
         return bar, moved, rate(row.done, seconds)

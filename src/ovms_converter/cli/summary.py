@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["outcome_document", "summary_lines"]
 
 
-def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool) -> list[str]:
-    """A few lines: what it was, what is served now, sizes, times, and the URL unless stdout shows it anyway.
+def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_stages: bool) -> list[str]:
+    """A few lines: what it was, what is served now, sizes, times, and the URL.
 
-    `seconds` is the wall time of the whole run; stages may overlap in it.
+    `seconds` is the wall time of the whole run; stages may overlap in it. The URL and the times of the stages
+    can be left out where the same screen shows them anyway.
     """
     state = "new" if outcome.published else "was there already: same source, same parameters, nothing written"
     rows = [
@@ -24,7 +25,7 @@ def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool) -> list
         ("outputs", _ports(outcome.outputs)),
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
-        ("time", [_times(outcome, seconds)]),
+        ("time", [_times(outcome, seconds) if with_stages else duration(seconds)]),
         ("version", [f"{outcome.version} ({state})"]),
         ("url", [outcome.url] if with_url else []),
     ]

@@ -131,12 +131,16 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
             write_result(path, outcome.url)
     except LocationError as error:
         failure = error
-    document = outcome_document(outcome)
+    document = output.scrub_fields(outcome_document(outcome)) | {"url": outcome.url}
     if output.shows(Level.INFO) and output.settings.log_format == "json":
         output.record(Level.INFO, f"published {outcome.url}", {"event": "finished"} | document)
     elif output.shows(Level.INFO):
+        if output.terminal:
+            output.line("")
         same_screen = not output.settings.document and output.stdout.isatty() and output.stderr.isatty()
-        for line in summary_lines(outcome, seconds=seconds, with_url=not same_screen):
+        for line in summary_lines(
+            outcome, seconds=seconds, with_url=not same_screen, with_stages=not output.terminal
+        ):
             output.line(line)
     if not output.settings.document:
         output.result(outcome.url)
