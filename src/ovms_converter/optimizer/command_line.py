@@ -1,7 +1,8 @@
 """`extra_args`: arguments as on Model Optimizer's command line, which was Python's `argparse`.
 
 Accepted, as there: `--name value`, `--name=value`, `-n value`, `-nvalue`, `-n=value`, any unambiguous
-beginning of a long name, flags alone or with a value, shell quoting; the last one wins if an argument occurs twice.
+beginning of a long name, flags alone or with a value, shell quoting. The last one wins if an argument occurs
+twice.
 """
 
 import re

@@ -108,7 +108,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class ChannelValues:
-    """One list of `mean_values` or `scale_values`: one value for each channel or for all; unnamed: by position."""
+    """One list of `mean_values` or `scale_values`: for each channel or for all; unnamed: by position."""
 
     name: str
     values: tuple[float, ...]

@@ -1,0 +1,157 @@
+"""From a model on disk to an openvino Model that does what was asked: the steps in their order.
+
+The front ends are used directly and no common transformations run, so weights stay mapped from the source:
+memory does not grow with the model. `static_shape` and `transform` are the exceptions.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.errors import ModelError, RequestError
+from ovms_converter.optimizer import shapes
+from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.ends import Ends, arrange, name_ends
+from ovms_converter.optimizer.layouts import resolve_layouts
+from ovms_converter.optimizer.native import Model, native_errors, ov
+from ovms_converter.optimizer.onnx_source import OnnxSource
+from ovms_converter.optimizer.plan import make_plan
+from ovms_converter.optimizer.preprocessing import channels_first_ends, preprocess
+from ovms_converter.optimizer.renaming import renamed
+from ovms_converter.optimizer.saved_model_source import SavedModelSource, read_frozen_graph
+from ovms_converter.optimizer.source import GraphSource, Plan
+from ovms_converter.optimizer.suggestions import listed
+from ovms_converter.optimizer.transforms import apply_transformations, fold_shapes
+
+__all__ = ["FORMATS", "Conversion", "convert"]
+
+FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen")
+"""The formats that `convert` reads."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model, with exactly one name for each input and output, ready to be saved.
+
+    It reads its weights from the source and from `scratch`, which must stay where they are until it is saved.
+    `notes` are plain lines for the user, each once.
+    """
+
+    model: Model
+    compress_to_fp16: bool
+    notes: tuple[str, ...]
+
+
+def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Path) -> Conversion:
+    """Convert a model of one of `FORMATS`; `scratch` is a directory for small files beside it.
+
+    Raises `RequestError` for what does not fit the model, `ModelError` for what is wrong with the model
+    itself.
+    """
+    source = _open(model, format, arguments)
+    plan = make_plan(source, arguments)
+    try:
+        converted, ends = _read(source, plan, arguments, scratch)
+    except ModelError as error:
+        raise _blame(source, plan, arguments, scratch, error) from None
+    layouts = resolve_layouts(arguments, source, ends)
+    types = {each.point.name: each.type for each in plan.inputs if each.point.original and each.type}
+    notes = [*source.notes, *_no_ops(arguments), *_layout_hint(source, converted, ends, arguments)]
+    converted, told = preprocess(converted, source, arguments, ends, layouts, types)
+    if arguments.static_shape:
+        fold_shapes(converted)
+    name_ends(converted, ends)
+    apply_transformations(converted, arguments.transform)
+    name_ends(converted, renamed(arguments.rename, source, ends))
+    return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys([*notes, *told])))
+
+
+def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSource:
+    if not model.exists():
+        raise ModelError(f"there is no model at `{model.name}`")
+    source: GraphSource
+    if format == "onnx":
+        source = OnnxSource(model)
+    elif format == "tensorflow.frozen":
+        source = read_frozen_graph(model)
+    elif format == "tensorflow.saved_model":
+        source = SavedModelSource(model, arguments)
+    else:
+        raise ModelError(
+            f"models of the format `{format}` cannot be converted", hint=f"formats are {listed(FORMATS)}"
+        )
+    if arguments.framework not in (None, source.framework):
+        raise RequestError(
+            f"`framework` is `{arguments.framework}`, and the model is of the format `{format}`",
+            hint="leave it out; the format is recognised by its content",
+            parameter="framework",
+        )
+    return source
+
+
+def _read(
+    source: GraphSource, plan: Plan, arguments: OptimizerArguments, scratch: Path
+) -> tuple[Model, Ends]:
+    """Load and convert with everything that must be set before a front end converts."""
+    prepared = source.prepare(plan, scratch)
+    with native_errors("the model cannot be read"):
+        front_end = ov.frontend.FrontEndManager().load_by_framework(source.framework)
+        input_model = front_end.load(str(prepared))
+        shapes.set_shapes(input_model, source, plan)
+        shapes.freeze(input_model, source, plan)
+    if arguments.batch is not None:
+        places = [source.place_names(place.get_names()) for place in input_model.get_inputs()]
+        outputs = plan.outputs or tuple(tensor.name for tensor in source.outputs)
+        layouts = resolve_layouts(arguments, source, Ends(tuple(places), tuple(outputs)))
+        shapes.set_batch(input_model, source, plan, arguments.batch, layouts)
+    with native_errors("the model cannot be converted"):
+        converted = front_end.convert(input_model)
+        return arrange(converted, source, plan)
+
+
+def _blame(
+    source: GraphSource, plan: Plan, arguments: OptimizerArguments, scratch: Path, error: ModelError
+) -> ModelError | RequestError:
+    """Whose fault is it? If the model converts as it is, it is what was asked for that does not fit."""
+    asked = [
+        name
+        for name, given in (
+            ("input_shape", arguments.input_shape or any(each.shape for each in plan.inputs)),
+            ("batch", arguments.batch),
+            ("freeze_placeholder_with_value", plan.frozen),
+            ("input", plan.inputs),
+            ("output", plan.outputs),
+        )
+        if given
+    ]
+    if not asked:
+        return error
+    plain = OptimizerArguments(saved_model_tags=arguments.saved_model_tags, signature=arguments.signature)
+    try:
+        _read(source, Plan(), plain, scratch / "plain")
+    except ModelError:
+        return error
+    cause = error.message.partition(": ")[2] or error.message
+    return RequestError(
+        f"the model does not convert with this `{asked[0]}`: {cause}",
+        hint=f"without it, it does; the model's inputs are {', '.join(map(str, source.inputs[:12]))}",
+        parameter=asked[0],
+    )
+
+
+def _no_ops(arguments: OptimizerArguments) -> list[str]:
+    names = [name for name, _ in arguments.no_ops] + ["disable_nhwc_to_nchw"] * arguments.disable_nhwc_to_nchw
+    return [f"accepted without an effect: {', '.join(names)}"] if names else []
+
+
+def _layout_hint(source: GraphSource, model: Model, ends: Ends, arguments: OptimizerArguments) -> list[str]:
+    if source.framework != "tf":
+        return ["nhwc_to_nchw changes nothing: ONNX models are channels-first"] * arguments.nhwc_to_nchw
+    if arguments.nhwc_to_nchw or arguments.disable_nhwc_to_nchw:
+        return []
+    turned = channels_first_ends(model, ends)
+    if not turned:
+        return []
+    return [
+        f"Model Optimizer 2021 would have turned {', '.join(turned)} channels-first (NCHW); "
+        "here the layout stays as it is, and nhwc_to_nchw turns it"
+    ]

@@ -1,0 +1,224 @@
+"""A SavedModel with other ends: `saved_model.pb` rewritten at the wire level, its variables linked.
+
+TensorFlow's front end offers no way to choose a signature or tags and cannot cut a graph open, so the file
+that it reads is changed instead: one meta graph whose only signature, `serving_default`, is what was asked
+for. Field numbers: tensorflow/core/protobuf/meta_graph.proto and
+tensorflow/core/framework/{graph,node_def,attr_value}.proto.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.formats.saved_model import MetaGraph
+from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
+
+__all__ = [
+    "TYPE_NUMBERS",
+    "GraphCut",
+    "colliding_variables",
+    "split_tensor",
+    "wrap_graph",
+    "write_saved_model",
+]
+
+_META_INFO, _GRAPH, _SIGNATURES, _OBJECTS = 1, 2, 5, 7
+_NODE_NAME, _NODE_OPERATION, _NODE_INPUT, _NODE_ATTRIBUTE = 1, 2, 3, 5
+_FRESH = "__restored"
+
+TYPE_NUMBERS: Mapping[str, int] = {
+    "f32": 1, "f64": 2, "i32": 3, "u8": 4, "i16": 5, "i8": 6, "i64": 9, "boolean": 10, "bf16": 14, "u16": 17,
+    "f16": 19, "u32": 22, "u64": 23,
+}  # fmt: skip
+"""openvino's name of an element type → TensorFlow's `DataType`."""
+
+
+@dataclass(frozen=True)
+class GraphCut:
+    """A `Placeholder` that takes the place of input `in_port` of `node`, or of its output `out_port`.
+
+    `key` is its name in the signature; `shape` is None if the rank is unknown.
+    """
+
+    key: str
+    node: str
+    in_port: int | None
+    out_port: int | None
+    type: str
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def placeholder(self) -> str:
+        """The name of the new node, as Model Optimizer 2021 called it."""
+        if self.out_port is not None:
+            return f"{self.node}/placeholder_out_port_{self.out_port}"
+        return f"{self.node}/placeholder_port_{self.in_port}"
+
+
+def split_tensor(tensor: str) -> tuple[str, int]:
+    """`node:1` → the node and its output port; `node` is `node:0`."""
+    node, colon, port = tensor.rpartition(":")
+    return (node, int(port)) if colon and port.isdigit() else (tensor, 0)
+
+
+def colliding_variables(meta: MetaGraph) -> frozenset[str]:
+    """Names that more than one variable of the object graph has.
+
+    The front end looks a variable's value up by that name and takes the last one: silently wrong weights.
+    """
+    counts: Counter[str] = Counter()
+    for objects in Message(meta.data).messages(_OBJECTS):
+        for node in objects.messages(1):
+            counts.update(variable.text(6) for variable in node.messages(7))
+    return frozenset(name for name, count in counts.items() if name and count > 1)
+
+
+def wrap_graph(graph: bytes) -> bytes:
+    """A `saved_model.pb` around a frozen `GraphDef`."""
+    meta = bytes_field(_META_INFO, bytes_field(4, "serve")) + bytes_field(_GRAPH, graph)
+    return varint_field(1, 1) + bytes_field(2, meta)
+
+
+def write_saved_model(
+    meta: MetaGraph,
+    original: Path,
+    directory: Path,
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    cuts: Iterable[GraphCut],
+) -> None:
+    """Write a SavedModel of one meta graph whose inputs and outputs are the given graph tensors, and the
+    `cuts`.
+
+    Inputs that the outputs do not depend on any more are left out. `variables` and `assets` are symbolic
+    links.
+    """
+    directory.mkdir(parents=True)
+    message = Message(meta.data)
+    cuts = tuple(cuts)
+    nodes = [_Node(node.data) for node in Message(meta.graph).all(1)]
+    rewritten = _Rewrite(cuts, colliding_variables(meta))
+    new_nodes = [rewritten.node(node) for node in nodes]
+    if cuts:
+        live = _reachable([_Node(memoryview(node)) for node in new_nodes], outputs.values())
+        inputs = {key: tensor for key, tensor in inputs.items() if split_tensor(tensor)[0] in live}
+    ends = {**inputs, **{cut.key: f"{cut.placeholder}:0" for cut in cuts}}
+    graph = b"".join(
+        [
+            *(bytes_field(1, _placeholder(cut)) for cut in cuts),
+            *(bytes_field(1, node) for node in new_nodes),
+            *(bytes(meta.graph[item.start : item.end]) for item in fields(meta.graph) if item.number != 1),
+        ]
+    )
+    kept = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]
+    info = b"".join(bytes_field(_META_INFO, item.data) for item in message.all(_META_INFO))
+    entry = bytes_field(1, "serving_default") + bytes_field(2, _signature(ends, outputs))
+    patched = b"".join(
+        [
+            info,
+            bytes_field(_GRAPH, graph),
+            *(bytes(message.data[item.start : item.end]) for item in kept),
+            bytes_field(_SIGNATURES, entry),
+        ]
+    )
+    (directory / "saved_model.pb").write_bytes(varint_field(1, 1) + bytes_field(2, patched))
+    for name in ("variables", "assets"):
+        if (original / name).is_dir():
+            (directory / name).symlink_to((original / name).resolve(), target_is_directory=True)
+
+
+class _Node:
+    """A `NodeDef`."""
+
+    def __init__(self, data: memoryview) -> None:
+        message = Message(data)
+        self.data = data
+        self.name = message.text(_NODE_NAME)
+        self.operation = message.text(_NODE_OPERATION)
+        self.inputs = message.texts(_NODE_INPUT)
+
+
+class _Rewrite:
+    """Rewrites nodes one by one: inputs come from the placeholders of cuts, variables of one name get fresh
+    names.
+
+    A renamed variable is not found by its name any more; the front end then follows the graph that restores
+    the variables, which is right for any name.
+    """
+
+    def __init__(self, cuts: tuple[GraphCut, ...], collisions: frozenset[str]) -> None:
+        self._inputs = {(cut.node, cut.in_port): cut for cut in cuts if cut.in_port is not None}
+        self._outputs = {(cut.node, cut.out_port): cut for cut in cuts if cut.out_port is not None}
+        self._collisions = collisions
+
+    def node(self, node: _Node) -> bytes:
+        """The node with its new inputs and name."""
+        renamed = node.operation == "VarHandleOp" and node.name in self._collisions
+        inputs = [self._input(node.name, port, source) for port, source in enumerate(node.inputs)]
+        if not renamed and inputs == node.inputs:
+            return bytes(node.data)
+        parts: list[bytes] = []
+        sources = iter(inputs)
+        for item in fields(node.data):
+            if item.number == _NODE_INPUT:
+                parts.append(bytes_field(_NODE_INPUT, next(sources)))
+            elif renamed and item.number == _NODE_NAME:
+                parts.append(bytes_field(_NODE_NAME, node.name + _FRESH))
+            elif renamed and item.number == _NODE_ATTRIBUTE and Message(item.data).text(1) == "shared_name":
+                value = bytes_field(2, node.name + _FRESH)
+                parts.append(
+                    bytes_field(_NODE_ATTRIBUTE, bytes_field(1, "shared_name") + bytes_field(2, value))
+                )
+            else:
+                parts.append(bytes(node.data[item.start : item.end]))
+        return b"".join(parts)
+
+    def _input(self, node: str, port: int, source: str) -> str:
+        control = "^" if source.startswith("^") else ""
+        producer, out_port = split_tensor(source.removeprefix("^"))
+        cut = self._inputs.get((node, port)) or (None if control else self._outputs.get((producer, out_port)))
+        if cut is not None:
+            return cut.placeholder
+        if producer in self._collisions:
+            return f"{control}{producer}{_FRESH}{source.removeprefix('^')[len(producer) :]}"
+        return source
+
+
+def _reachable(nodes: Iterable[_Node], tensors: Iterable[str]) -> set[str]:
+    """The names of the nodes that compute `tensors`."""
+    by_name = {node.name: node for node in nodes}
+    seen: set[str] = set()
+    waiting = [split_tensor(tensor)[0] for tensor in tensors]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in by_name:
+            continue
+        seen.add(name)
+        waiting += [split_tensor(source.removeprefix("^"))[0] for source in by_name[name].inputs]
+    return seen
+
+
+def _signature(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:
+    """A `SignatureDef` of graph tensors by key."""
+    parts = [
+        bytes_field(number, bytes_field(1, key) + bytes_field(2, bytes_field(1, tensor)))
+        for number, ends in ((1, inputs), (2, outputs))
+        for key, tensor in ends.items()
+    ]
+    return b"".join(parts) + bytes_field(3, "tensorflow/serving/predict")
+
+
+def _placeholder(cut: GraphCut) -> bytes:
+    """The `NodeDef` of a cut's placeholder."""
+    if cut.shape is None:
+        shape = varint_field(3, 1)
+    else:
+        sizes = (varint_field(1, -1 if size is None else size) for size in cut.shape)
+        shape = b"".join(bytes_field(2, size) for size in sizes)
+    attributes = {"dtype": varint_field(6, TYPE_NUMBERS[cut.type]), "shape": bytes_field(7, shape)}
+    encoded = bytes_field(_NODE_NAME, cut.placeholder) + bytes_field(_NODE_OPERATION, "Placeholder")
+    return encoded + b"".join(
+        bytes_field(_NODE_ATTRIBUTE, bytes_field(1, key) + bytes_field(2, value))
+        for key, value in attributes.items()
+    )

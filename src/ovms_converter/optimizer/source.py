@@ -1,0 +1,117 @@
+"""What the rest of the room knows of a source model, whatever its format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from ovms_converter.errors import RequestError
+from ovms_converter.optimizer.suggestions import listed, nearest
+from ovms_converter.optimizer.values import Shape, Value
+
+__all__ = ["GraphSource", "InputPoint", "Plan", "PlannedInput", "Tensor", "unknown_name"]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of the source; type (openvino's name), shape and sizes are None if not declared."""
+
+    name: str
+    type: str | None
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        sizes = (
+            "..."
+            if self.shape is None
+            else ",".join("?" if size is None else str(size) for size in self.shape)
+        )
+        return f"`{self.name}` [{sizes}] {self.type or 'of unknown type'}"
+
+
+@dataclass(frozen=True)
+class InputPoint:
+    """A place where data can enter the graph: an input of the model, or one that is cut open.
+
+    `name` is the name that it has in the result.
+    """
+
+    name: str
+    original: bool
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """An input of the result, or one that becomes a constant. `typed` is what the user called it."""
+
+    typed: str
+    point: InputPoint
+    shape: Shape | None = None
+    type: str | None = None
+    value: Value | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What shall become of the graph's ends.
+
+    `inputs`   those that the user said something about
+    `listed`   whether the user named every input that shall be left
+    `outputs`  names in the result, empty for all that there are
+    """
+
+    inputs: tuple[PlannedInput, ...] = ()
+    listed: bool = False
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def cuts(self) -> tuple[PlannedInput, ...]:
+        """The inputs that are cut open inside the graph."""
+        return tuple(planned for planned in self.inputs if not planned.point.original)
+
+    @property
+    def frozen(self) -> tuple[PlannedInput, ...]:
+        """The inputs that become constants."""
+        return tuple(planned for planned in self.inputs if planned.value is not None)
+
+
+class GraphSource(Protocol):
+    """A source model whose ends can be moved before a front end reads it."""
+
+    framework: str
+    """`onnx` or `tf`."""
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    notes: Sequence[str]
+    """What the user should know of the choice that was made."""
+
+    def find_input(self, name: str) -> InputPoint | None:
+        """The place that a name means, by mo's rules; raises `RequestError` if it cannot be one."""
+
+    def find_output(self, name: str) -> str | None:
+        """The name in the result of the output that a name means."""
+
+    def names(self) -> Sequence[str]:
+        """Every name that could be meant."""
+
+    def prepare(self, plan: Plan, scratch: Path) -> Path:
+        """A model on disk whose ends are where the plan wants them; not all constants are set yet."""
+
+    def place_names(self, names: Sequence[str]) -> str:
+        """The name in the result of an input that the front end calls by one of `names`."""
+
+    def element_types(self) -> Mapping[str, str]:
+        """Types that TensorFlow or ONNX declare for the inputs, by name in the result."""
+
+
+def unknown_name(source: GraphSource, name: str, parameter: str) -> NoReturn:
+    """Raise the error for a name that is not in the model, with the nearest ones and the real ends."""
+    ends = source.outputs if parameter == "output" else source.inputs
+    kind = "outputs" if parameter == "output" else "inputs"
+    near = nearest(name, source.names())
+    meant = f"did you mean {listed(near, 'or')}? " if near else ""
+    raise RequestError(
+        f"`{parameter}` names `{name}`, and the model has nothing of that name",
+        hint=f"{meant}its {kind} are {', '.join(map(str, ends[:12]))}",
+        parameter=parameter,
+    )
