@@ -16,13 +16,16 @@ from ovms_converter.errors import (
     NotFoundError,
 )
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
-from ovms_converter.storage.http_client import HttpClient, extra_headers
+from ovms_converter.storage.http_client import HttpClient, Refused, extra_headers, told
 from ovms_converter.storage.http_resource import Head, Resource, looks_like_html
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.http_url import HttpUrl
+from ovms_converter.storage.index_page import walk
 from ovms_converter.storage.location import Location, why_unsafe
 
 __all__ = ["HttpSource", "fetch_all", "open_source"]
+
+_PAGE_BYTES = 16 << 20
 
 
 def open_source(location: Location, environ: Mapping[str, str]) -> "HttpSource":
@@ -50,7 +53,7 @@ class HttpSource:
         return self._location
 
     def list(self) -> Listing:
-        """The file, or all files below the directory (their sizes are not asked for one by one: None)."""
+        """The file, or all files below the directory; their sizes are not known: index pages round them."""
         with self._lock:
             if self._listing is None:
                 self._listing = self._look()
@@ -72,10 +75,16 @@ class HttpSource:
         return FetchedTree(directory, fetch_all(paths, one, self._client.limits.files))
 
     def _look(self) -> Listing:
-        resource = Resource(self._client, self._url, self._secret_headers)
+        resource = self._found()
         head = resource.head()
         if looks_like_html(head.start):
-            raise _web_page(resource)
+            if not head.url.is_directory:
+                raise _web_page(resource)
+            files = walk(head.url, self._page)
+            self._resources = {
+                path: Resource(self._client, url, self._headers_for(url)) for path, url in files.items()
+            }
+            return Listing(False, tuple(Entry(path) for path in files))
         name = self._url.name
         if not name:
             raise LocationError(
@@ -84,6 +93,32 @@ class HttpSource:
             )
         self._resources[name] = resource
         return Listing(True, (Entry(name, head.size, head.tag),))
+
+    def _found(self) -> Resource:
+        """What is at the URL; a slash at its end that the server does not know changes nothing."""
+        resource = Resource(self._client, self._url, self._secret_headers)
+        bare = self._url.path.rstrip("/")
+        try:
+            resource.head()
+        except NotFoundError:
+            if not self._url.is_directory or not bare:
+                raise
+            resource = Resource(self._client, self._url.with_path(bare), self._secret_headers)
+            resource.head()
+        return resource
+
+    def _page(self, url: HttpUrl) -> tuple[HttpUrl, str]:
+        """An index page: where it came from in the end, and its HTML."""
+        try:
+            final, _, body = self._client.get(
+                url, {}, limit=_PAGE_BYTES, secret_headers=self._headers_for(url)
+            )
+        except Refused as refused:
+            raise told(refused, str(url)) from None
+        return final, body.decode("utf-8", "replace")
+
+    def _headers_for(self, url: HttpUrl) -> Mapping[str, str]:
+        return self._secret_headers if url.origin == self._url.origin else {}
 
     def _resource(self, path: str) -> Resource:
         """The file `path` of the listing, or else a neighbour of it. Raises `NotFoundError`."""
@@ -104,6 +139,8 @@ class HttpSource:
         reason = why_unsafe(path)
         if reason:
             raise LocationError(f"`{path}` {reason}: it is not read from beside `{self._url}`")
+        if not listing.is_file:
+            raise NotFoundError(f"there is no `{path}` in the directory `{self._url}`")
         main = self._resources[listing.entries[0].path]
         bases = [main.head().url, self._url]
         usable = [base for base in dict.fromkeys(bases) if not base.is_signed_for_one_file]
@@ -114,8 +151,7 @@ class HttpSource:
             )
         refusal: ConverterError | None = None
         for base in usable:
-            headers = self._secret_headers if base.origin == self._url.origin else None
-            resource = Resource(self._client, base.neighbour(path), headers)
+            resource = Resource(self._client, base.neighbour(path), self._headers_for(base))
             try:
                 if looks_like_html(resource.head().start):
                     raise _web_page(resource)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovms_converter.errors import LocationError, ResourceError, UnavailableError
@@ -117,7 +117,7 @@ class Resource:
             head = self.head(probe=1 << 20)
             try:
                 with disk_errors(target):
-                    return self._download_once(head, target, progress if left else _silent, stop)
+                    result = self._download_once(head, target, progress if left else _silent, stop)
             except Broken as broken:
                 if not left:
                     raise UnavailableError(
@@ -126,6 +126,9 @@ class Resource:
                     ) from None
                 patience.failed(broken)
                 self._head = None  # its first bytes may be the damaged ones
+            else:
+                self._head = replace(head, start=b"")  # of many files, they would fill the memory
+                return result
         raise AssertionError
 
     def chunks(
