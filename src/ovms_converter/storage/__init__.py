@@ -38,10 +38,15 @@ def open_source(location: Location, environ: Mapping[str, str]) -> Source:
     return source
 
 
-def open_destination(location: Location, environ: Mapping[str, str]) -> Destination:
+def open_destination(
+    location: Location, environ: Mapping[str, str], source: Location | None = None
+) -> Destination:
     """The location as something to write, with `OUTPUT_*` settings before the input's.
 
-    Raises `RequestError` if the scheme cannot be written or the settings contradict themselves.
+    `source` is the input's location, if there is one: `S3_ENDPOINT` is also a `gs://` output's only if it was
+    the
+    `gs://` input's. Raises `RequestError` if the scheme cannot be written or the settings contradict
+    themselves.
     """
     module = _module(location)
     if not hasattr(module, "open_destination"):
@@ -50,6 +55,12 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> Destinat
             hint="give a destination with `s3://`, `gs://`, `az://` or a local path",
             parameter="output_model",
         )
+    if (
+        source
+        and source.scheme == location.scheme == "gs"
+        and not environ.get("OUTPUT_S3_ENDPOINT", "").strip()
+    ):
+        environ = {**environ, "OUTPUT_S3_ENDPOINT": environ.get("S3_ENDPOINT", "")}
     destination: Destination = module.open_destination(location, environ)
     return destination
 

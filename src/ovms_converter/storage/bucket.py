@@ -141,7 +141,7 @@ class ObstoreBucket:
             # Without an ETag nothing but the size tells another object; with one, the answer itself is wrong.
             kind = UnavailableError if entry.etag else SourceChangedError
             raise kind(
-                f"`{self.names.bucket}/{key}` came with {size:,} bytes and was listed with {entry.size or 0:,}",
+                f"`{self.names.bucket}/{key}` has {size:,} bytes and was listed with {entry.size or 0:,}",
                 hint="it may have changed meanwhile; run again",
             )
 

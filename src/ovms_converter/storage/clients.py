@@ -3,7 +3,10 @@ ask.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +16,7 @@ from ovms_converter.storage.network import Network
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
-__all__ = ["client_options", "client_retries", "probe_encryption"]
+__all__ = ["client_options", "client_retries", "own_settings_only", "probe_encryption"]
 
 
 def client_options(url: str, network: Network) -> "ClientConfig":
@@ -78,3 +81,22 @@ def _has_plain_etag(url: str, network: Network) -> bool:
         headers = pool.request("HEAD", url, redirect=False).headers
     kind = headers.get("x-amz-server-side-encryption", "")
     return not kind.startswith("aws:kms") and "x-amz-server-side-encryption-customer-algorithm" not in headers
+
+
+_ENVIRONMENT = threading.Lock()
+
+
+@contextlib.contextmanager
+def own_settings_only(prefix: str) -> Iterator[None]:
+    """Hide set-but-empty variables while a client is made: obstore reads them by itself and takes "" for a
+    value.
+
+    Other values of the environment do no harm, as every setting that matters is given explicitly.
+    """
+    with _ENVIRONMENT:
+        empty = [name for name, value in os.environ.items() if name.startswith(prefix) and not value.strip()]
+        hidden = {name: os.environ.pop(name) for name in empty}
+        try:
+            yield
+        finally:
+            os.environ.update(hidden)

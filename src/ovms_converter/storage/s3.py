@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
-from ovms_converter.storage.clients import client_options, client_retries, probe_encryption
+from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
 from ovms_converter.storage.credentials import (
     Anonymous,
     AwsCredentials,
@@ -30,7 +30,7 @@ from ovms_converter.storage.store_errors import StoreNames
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
-__all__ = ["S3Access", "open_destination", "open_source", "s3_bucket"]
+__all__ = ["S3Access", "checked_endpoint", "open_destination", "open_source", "s3_bucket"]
 
 _AWS_HOST = re.compile(
     r"(?:.+\.)?s3[.-](?:(?:dualstack|fips)\.)?(?:([a-z]{2}(?:-[a-z]+)+-\d)\.)?amazonaws\.com(?:\.cn)?"
@@ -81,7 +81,7 @@ class S3Access:
         names = ["S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"]
         variables = [*(["OUTPUT_S3_ENDPOINT"] if side is Side.OUTPUT else []), *names]
         found = first(environ, "endpoint", *variables) or profile.setting("endpoint", "endpoint_url")
-        return cls.at(_checked(found) if found else None, environ, side, profile)
+        return cls.at(checked_endpoint(found) if found else None, environ, side, profile)
 
     @classmethod
     def at(
@@ -156,7 +156,7 @@ def _domain(region: Setting) -> str:
     return "amazonaws.com.cn" if region.value.startswith("cn-") else "amazonaws.com"
 
 
-def _checked(endpoint: Setting) -> Setting:
+def checked_endpoint(endpoint: Setting) -> Setting:
     """The endpoint without a slash at its end. Raises `RequestError` if it is no URL of a server."""
     parts = urlsplit(endpoint.value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -197,19 +197,20 @@ def _store(bucket: str, access: S3Access, *, writes: bool) -> "S3Store":
     credentials = access.credentials
     if not isinstance(credentials, Anonymous):
         more["credential_provider"] = _provider(credentials, access)
-    return S3Store(
-        bucket,
-        config={
-            "endpoint": url,
-            "aws_endpoint_url_s3": url,
-            "region": access.region.value,
-            "virtual_hosted_style_request": not access.is_path_style(bucket),
-            "skip_signature": isinstance(credentials, Anonymous),
-        },
-        client_options=client_options(url, access.network),
-        retry_config=client_retries(writes=writes),
-        **more,
-    )
+    with own_settings_only("AWS_"):
+        return S3Store(
+            bucket,
+            config={
+                "endpoint": url,
+                "aws_endpoint_url_s3": url,
+                "region": access.region.value,
+                "virtual_hosted_style_request": not access.is_path_style(bucket),
+                "skip_signature": isinstance(credentials, Anonymous),
+            },
+            client_options=client_options(url, access.network),
+            retry_config=client_retries(writes=writes),
+            **more,
+        )
 
 
 def _provider(credentials: AwsCredentials, access: S3Access) -> "Callable[[], S3Credential]":

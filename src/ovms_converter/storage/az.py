@@ -1,0 +1,178 @@
+"""`az://container/path` and its other spellings: Azure Blob Storage.
+
+    1. `AZURE_STORAGE_CONNECTION_STRING`
+    2. the account in the URL, else `AZURE_STORAGE_ACCOUNT` or `AZURE_STORAGE_ACCOUNT_NAME`, with
+       `AZURE_STORAGE_KEY`/`_ACCESS_KEY`/`_ACCOUNT_KEY`, else `AZURE_STORAGE_SAS_TOKEN`, else a client's
+       secret
+       (`AZURE_CLIENT_ID`, `_SECRET`, `_TENANT_ID`, also `AZ_*`), else workload identity
+       (`AZURE_FEDERATED_TOKEN_FILE`), else none
+
+An account in the URL that is not the one of the connection string gets none of its credentials.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from ovms_converter.errors import RequestError
+from ovms_converter.storage.bucket import ObstoreBucket
+from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
+from ovms_converter.storage.credentials import Setting, first
+from ovms_converter.storage.location import Location
+from ovms_converter.storage.network import Network
+from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.store_errors import StoreNames
+
+if TYPE_CHECKING:
+    from obstore.store import AzureConfig, AzureStore
+
+__all__ = ["AzureAccess", "open_destination", "open_source"]
+
+_ADVICE = "set `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY`"
+_EMULATOR = (
+    "AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;AccountKey="
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+"""What `UseDevelopmentStorage=true` stands for; the key is public and the same everywhere."""
+
+
+def open_source(location: Location, environ: Mapping[str, str]) -> ObjectSource:
+    """A blob or prefix to read. Raises `RequestError` if no account is named."""
+    return ObjectSource(location, AzureAccess.from_environment(environ, location).bucket(location))
+
+
+def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDestination:
+    """A prefix to publish into. Raises `RequestError` if no account is named."""
+    return ObjectDestination(location, AzureAccess.from_environment(environ, location).bucket(location))
+
+
+@dataclass(frozen=True)
+class AzureAccess:
+    """How a storage account is reached.
+
+    `kind`    obstore's word for the credentials, "" for none; `secrets` are its settings for them
+    `origin`  where the credentials came from
+    """
+
+    account: Setting
+    endpoint: Setting
+    kind: str
+    secrets: tuple[Setting, ...]
+    network: Network
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], location: Location) -> "AzureAccess":
+        """Resolve the settings, in the order that this module tells."""
+        network = Network.from_environment(environ)
+        in_url = location.account.partition(".")[0]
+        given = first(environ, "connection string", "AZURE_STORAGE_CONNECTION_STRING", secret=True)
+        parts = _connection_string(given) if given else {}
+        if given and parts and in_url in ("", parts.get("AccountName")):
+            return cls._from_connection_string(parts, given.origin, network)
+        account = Setting("account", in_url, "the URL") if in_url else first(
+            environ, "account", "AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"
+        )  # fmt: skip
+        if account is None:
+            raise RequestError(f"no storage account is named for `{location}`", hint=_ADVICE)
+        host = location.account.replace(".dfs.", ".blob.") or f"{account.value}.blob.core.windows.net"
+        endpoint = first(environ, "endpoint", "AZURE_STORAGE_ENDPOINT") if not in_url else None
+        endpoint = endpoint or Setting("endpoint", f"https://{host}", account.origin)
+        kind, secrets = _credentials(environ)
+        return cls(account, endpoint, kind, secrets, network)
+
+    @classmethod
+    def _from_connection_string(
+        cls, parts: Mapping[str, str], origin: str, network: Network
+    ) -> "AzureAccess":
+        account = parts.get("AccountName", "")
+        suffix = parts.get("EndpointSuffix", "core.windows.net")
+        protocol = parts.get("DefaultEndpointsProtocol", "https")
+        endpoint = parts.get("BlobEndpoint") or f"{protocol}://{account}.blob.{suffix}"
+        key, sas = parts.get("AccountKey"), parts.get("SharedAccessSignature")
+        secret = (
+            Setting("account_key", key, origin, True) if key else Setting("sas_key", sas or "", origin, True)
+        )
+        return cls(
+            Setting("account", account or endpoint, origin),
+            Setting("endpoint", endpoint.rstrip("/"), origin),
+            "access_key" if key else "sas_token" if sas else "",
+            (secret,) if key or sas else (),
+            network,
+        )
+
+    def bucket(self, location: Location) -> ObstoreBucket:
+        """The container of a location."""
+        names = StoreNames(
+            bucket=f"az://{location.container}",
+            endpoint=self.endpoint.value,
+            credentials=self.secrets[0].origin if self.secrets else None,
+            advice=_ADVICE,
+        )
+        reader, writer = (self._store(location.container, writes=writes) for writes in (False, True))
+        return ObstoreBucket(reader, writer, names)
+
+    def settings(self) -> tuple[Setting, ...]:
+        """What counts and why, for a person who looks for a mistake."""
+        origin = self.secrets[0].origin if self.secrets else "no credentials are set"
+        return (
+            self.account,
+            self.endpoint,
+            Setting("credentials", self.kind or "Anonymous", origin),
+            *self.network.settings(),
+        )
+
+    def _store(self, container: str, *, writes: bool) -> "AzureStore":
+        from obstore.store import AzureStore
+
+        settings: dict[str, str | bool] = {
+            "account_name": self.account.value,
+            "endpoint": self.endpoint.value,
+            "skip_signature": not self.kind,
+            **({"credential_type": self.kind} if self.kind else {}),
+            **{setting.name: setting.value for setting in self.secrets},
+        }
+        with own_settings_only("AZURE_"):
+            return AzureStore(
+                container,
+                config=cast("AzureConfig", settings),
+                client_options=client_options(self.endpoint.value, self.network),
+                retry_config=client_retries(writes=writes),
+            )
+
+
+def _connection_string(given: Setting) -> dict[str, str]:
+    """The parts of a connection string. Raises `RequestError` if it is none."""
+    parts = dict(part.split("=", 1) for part in given.value.split(";") if "=" in part)
+    if parts.get("UseDevelopmentStorage", "").lower() == "true":
+        parts = dict(part.split("=", 1) for part in _EMULATOR.split(";"))
+    if not parts.get("AccountName") and not parts.get("BlobEndpoint"):
+        raise RequestError(
+            f"{given.origin} names no `AccountName`", hint="copy it from the account's page `Access keys`"
+        )
+    return parts
+
+
+def _credentials(environ: Mapping[str, str]) -> tuple[str, tuple[Setting, ...]]:
+    """The kind of the credentials that are set, and obstore's settings for them."""
+    key = first(
+        environ,
+        "account_key",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_ACCESS_KEY",
+        "AZURE_STORAGE_ACCOUNT_KEY",
+        secret=True,
+    )
+    if key:
+        return "access_key", (key,)
+    sas = first(environ, "sas_key", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY", secret=True)
+    if sas:
+        return "sas_token", (Setting(sas.name, sas.value.lstrip("?"), sas.origin, True),)
+    client = first(environ, "client_id", "AZURE_CLIENT_ID", "AZ_CLIENT_ID")
+    tenant = first(environ, "tenant_id", "AZURE_TENANT_ID", "AZ_TENANT_ID")
+    secret = first(environ, "client_secret", "AZURE_CLIENT_SECRET", "AZ_CLIENT_SECRET", secret=True)
+    token_file = first(environ, "federated_token_file", "AZURE_FEDERATED_TOKEN_FILE")
+    if client and tenant and secret:
+        return "client_secret", (client, tenant, secret)
+    if client and tenant and token_file:
+        return "workload_identity", (client, tenant, token_file)
+    return "", ()
