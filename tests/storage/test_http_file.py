@@ -1,7 +1,10 @@
 """One file over http: what arrives, and what a user is told if it does not."""
 
+import base64
+import errno
 import hashlib
 import random
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from ovms_converter.errors import (
     LocationError,
     NotFoundError,
     RequestError,
+    ResourceError,
     UnavailableError,
 )
 from ovms_converter.storage import open_destination
@@ -213,6 +217,89 @@ def test_a_length_that_is_too_long_is_never_a_model(server: FaultyServer, tmp_pa
     server.pages["/m.onnx"] = Page(BODY, ranges=False, length=len(BODY) + 10)
     with pytest.raises(UnavailableError, match="ended too early"):
         fetched(server.url("/m.onnx"), tmp_path)
+
+
+def b64(algorithm: str, data: bytes = BODY) -> str:
+    return base64.b64encode(hashlib.new(algorithm, data).digest()).decode()
+
+
+DIGESTS = {
+    "repr-digest": f"sha-256=:{b64('sha256')}:",
+    "digest": f"unknown=x,SHA-512={b64('sha512')}",
+    "x-goog-hash": f"crc32c=AAAAAA==,md5={b64('md5')}",
+    "content-md5": b64("md5"),
+    "x-amz-checksum-sha1": b64("sha1"),
+    "x-amz-checksum-crc32": base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode(),
+}
+
+
+@pytest.mark.parametrize("header", DIGESTS)
+def test_a_damaged_body_is_noticed_by_its_digest(server: FaultyServer, tmp_path: Path, header: str) -> None:
+    page = Page(BODY, headers={header: DIGESTS[header]}, ranges=False, flips=1)
+    server.pages["/m.onnx"] = page
+    assert fetched(server.url("/m.onnx"), tmp_path) == BODY
+    page.flips = 99
+    with pytest.raises(UnavailableError, match=r"m\.onnx` is damaged on the way: .* digest"):
+        fetched(server.url("/m.onnx"), tmp_path)
+
+
+@pytest.mark.parametrize("header", ["repr-digest", "digest", "x-goog-hash"])
+def test_parts_are_compared_with_the_digest_of_the_whole(
+    server: FaultyServer, tmp_path: Path, header: str
+) -> None:
+    server.pages["/m.onnx"] = Page(BODY, headers={header: DIGESTS[header]}, flips=99)
+    with pytest.raises(UnavailableError, match="damaged on the way"):
+        fetched(server.url("/m.onnx"), tmp_path, PARTS)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-amz-checksum-sha256": "AAAA-3"},
+        {"content-md5": "none"},
+        {"digest": "md5="},
+        {"repr-digest": f"sha-256=:{b64('md5')}:"},
+    ],
+)
+def test_what_is_no_digest_of_the_file_is_passed_over(
+    server: FaultyServer, tmp_path: Path, headers: dict[str, str]
+) -> None:
+    server.pages["/m.onnx"] = Page(BODY, headers=headers, ranges=False)
+    assert fetched(server.url("/m.onnx"), tmp_path) == BODY
+
+
+def test_a_digest_of_a_part_is_not_taken_for_that_of_the_file(server: FaultyServer, tmp_path: Path) -> None:
+    server.pages["/m.onnx"] = Page(BODY, headers={"content-md5": b64("md5", b"a part")})
+    assert fetched(server.url("/m.onnx"), tmp_path) == BODY
+
+
+def test_a_full_disk_is_told(server: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.pages["/m.onnx"] = Page(BODY)
+    monkeypatch.setattr("os.pwrite", full)
+    for limits in (QUICK, PARTS):
+        with pytest.raises(ResourceError, match=r"no space left for `m\.onnx`") as caught:
+            fetched(server.url("/m.onnx"), tmp_path, limits)
+        assert caught.value.exit_code == 7
+
+
+def test_a_file_larger_than_the_disk_is_not_begun(server: FaultyServer, tmp_path: Path) -> None:
+    server.pages["/m.onnx"] = Page(b"x", length=1 << 60, ranges=False)
+    server.pages["/m.onnx"].body = bytes(100_000)
+    with pytest.raises(ResourceError, match="no space left"):
+        fetched(server.url("/m.onnx"), tmp_path)
+
+
+def test_the_first_failure_of_several_files_stops_the_others(server: FaultyServer, tmp_path: Path) -> None:
+    server.pages["/d/m.onnx"] = Page(BODY)
+    reader = source(server.url("/d/m.onnx"))
+    reader.list()
+    before = len(server.asked)
+    with pytest.raises(NotFoundError):
+        reader.fetch([f"{number}.data" for number in range(200)], tmp_path, lambda _: None)
+    assert len(server.asked) - before < 100
 
 
 @pytest.mark.parametrize("ranges", [True, False])

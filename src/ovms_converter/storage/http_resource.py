@@ -173,8 +173,9 @@ class Resource:
 
     def _probe(self, probe: int) -> Head:
         answer = self._ask({"range": f"bytes=0-{probe - 1}"})
-        if answer is None:  # 416: not a single byte is there
-            return Head(self._url, 0, None, None, ranges=True, start=b"", delimited=True, digests={})
+        if answer is None:  # not a single byte is there, or the server does not like ranges
+            answer = self._ask({})
+        assert answer is not None, "a refusal of no range is no answer"
         with answer:
             pieces: list[bytes] = []
             got = 0

@@ -108,8 +108,9 @@ class HttpUrl:
         """
         try:
             target = HttpUrl.parse(urljoin(self.target, reference))
-        except RequestError as refusal:
-            raise LocationError(f"`{self}` leads to what cannot be followed: {refusal.message}") from None
+        except (RequestError, ValueError) as refusal:
+            why = refusal.message if isinstance(refusal, RequestError) else "it is no URL"
+            raise LocationError(f"`{self}` leads to what cannot be followed: {why}") from None
         return replace(target, authorization=self.authorization if target.origin == self.origin else None)
 
     def neighbour(self, path: str) -> "HttpUrl":

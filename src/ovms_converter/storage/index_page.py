@@ -68,8 +68,8 @@ def walk(
         prefix, url = waiting.pop()
         if prefix.count("/") > limits.depth or len(seen) >= limits.pages or len(files) > limits.files:
             raise LocationError(
-                f"the directory `{root}` does not end: over {limits.depth} levels, {limits.pages} directories or "
-                f"{limits.files} files",
+                f"the directory `{root}` does not end: it has over {limits.depth} levels, {limits.pages} "
+                f"directories or {limits.files} files",
                 hint="give the URL of the model's own directory; a link in it may lead back up",
             )
         final, html = get_page(url)
