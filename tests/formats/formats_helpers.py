@@ -15,7 +15,7 @@ FLOAT_OUTPUT = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 4])
 
 
 class MemoryFiles:
-    """Files in memory. `hidden` ones are read by name and not listed, like the neighbours of a single object."""
+    """Files in memory. `hidden` ones are read by name but not listed, like neighbours of a single object."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""MLflow artifacts of 1.20 to 3.18: what each is, what of it is fetched, how a wrong or hostile MLmodel ends."""
+"""MLflow artifacts of 1.20 to 3.18: what each is, what of it is fetched, how a hostile MLmodel ends."""
 
 import json
 import shutil

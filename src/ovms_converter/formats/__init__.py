@@ -131,7 +131,9 @@ def _by_content(tree: Tree) -> list[SourceModel]:
 def _taken(tree: Tree, row: Format) -> list[SourceModel]:
     models = list(row.find(tree))
     for model in models:
-        tree.take(model.needs if model.path in tree else tree.below(model.path))
+        tree.take(model.needs)
+        if model.path not in tree:
+            tree.take(tree.below(model.path))
     return models
 
 
