@@ -16,16 +16,29 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
-import mlflow.keras
+import mlflow.tensorflow
 import numpy as np
+import tensorflow as tf
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 DEMO = Path(__file__).parent.parent / "src" / "ovms_converter" / "demo"
-SHOWN = 5
+SHOWN = 4
 """How many digits that the model has not seen are kept for the demonstration."""
+
+
+class Digits(tf.Module):
+    """The network behind one signature with names: `image` in, `digit` out."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__()
+        self.network = network
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 1), tf.float32, "image")])
+    def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"digit": self.network(image)}
 
 
 def main() -> None:
@@ -56,9 +69,9 @@ def main() -> None:
     shutil.rmtree(target, ignore_errors=True)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 8, 8, 1), "image")]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 10), "digit")]),
     )
-    mlflow.keras.save_model(model, str(target), save_exported_model=True, signature=signature)
+    mlflow.tensorflow.save_model(Digits(model), str(target), signature=signature)
 
     different = [int(np.flatnonzero(test_y == digit)[0]) for digit in range(SHOWN)]
     shown = [

@@ -44,18 +44,19 @@ def test_stderr_tells_the_stages_and_a_summary(command: CommandLine, fake: FakeP
     assert lines[0].split() == ["fetch", "0.50", "s", "2.00", "MB", "(4.00", "MB/s)", "s3://b/m"]
     assert lines[1:3] == ["a fact", "warning: the model has a scalar input"]
     assert [line.rstrip() for line in lines[4:]] == [
-        "format    onnx (`model.onnx` is an ONNX graph)",
+        "format    onnx",
+        "          `model.onnx` is an ONNX graph",
         "inputs    image  f32 [?,3,224,224]",
         "          mask   i64 [?]",
         "outputs   scores  f32 [?,10]",
         "size      2.00 MB -> 1.00 MB",
         "verified  loaded and run on CPU",
-        lines[10],
+        lines[11],
         "version   3 (new)",
         "url       s3://b/o",
     ]
-    assert lines[10].startswith("time      0.")
-    assert lines[10].endswith("(fetch 0.50, convert 1.25)")
+    assert lines[11].startswith("time      0.")
+    assert lines[11].endswith("(fetch 0.50, convert 1.25)")
     assert "\033" not in finished.err
 
 

@@ -133,7 +133,7 @@ def _fail(session: Session, cause: BaseException) -> int:
     if isinstance(error, InternalError):
         for line in "".join(traceback.format_exception(cause)).splitlines():
             output.line(line)
-        error.hint = " ".join(filter(None, (error.hint, _REPORT)))
+        error.hint = "; ".join(filter(None, (error.hint, _REPORT)))
     if output.settings.log_format == "json":
         output.record(Level.ERROR, error.message, error_fields(error))
     else:

@@ -83,7 +83,8 @@ class LineDisplay(Display):
         """A stage is through."""
         facts = [f"{event.stage.value:<9}", f"{duration(event.seconds):>9}"]
         if event.moved:
-            facts.append(f"{size(event.moved)} ({rate(event.moved, event.seconds)})")
+            speed = rate(event.moved, event.seconds)
+            facts.append(f"{size(event.moved)} ({speed})" if speed else size(event.moved))
         if event.detail:
             facts.append(event.detail)
         self._info("  ".join(facts))

@@ -20,7 +20,7 @@ def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_st
     """
     state = "new" if outcome.published else "was there already: same source, same parameters, nothing written"
     rows = [
-        ("format", [f"{outcome.source_format} ({outcome.evidence})"]),
+        ("format", [outcome.source_format, outcome.evidence]),
         ("inputs", _ports(outcome.inputs)),
         ("outputs", _ports(outcome.outputs)),
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),

@@ -1,5 +1,6 @@
 """An S3-compatible store in this process, on a free loopback port, that forgets everything at its end."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ def throw_away_store() -> Iterator[Store]:
             "the demo starts an S3-compatible server of its own, and none is installed",
             hint="pip install 'ovms-converter[demo]'",
         ) from None
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

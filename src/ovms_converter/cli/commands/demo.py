@@ -87,8 +87,10 @@ def _demo(session: Session, /) -> int:
 
 def _show_tree(output: Output, entries: Iterable["Entry"], root: str) -> None:
     output.result(f"  {root}/")
-    for entry in entries:
-        output.result(f"    {entry.path:<46} {size(entry.size or 0):>8}")
+    rows = [(entry.path, size(entry.size or 0)) for entry in entries]
+    width = max(len(path) for path, _ in rows)
+    for path, bytes_ in rows:
+        output.result(f"    {path:<{width}}  {bytes_:>7}")
 
 
 def _show_answers(output: Output, model: Path) -> None:
@@ -96,12 +98,11 @@ def _show_answers(output: Output, model: Path) -> None:
 
     answers = classify(model)
     output.result("\nThe published model, asked about digits that it has never seen:\n")
-    for line in answers[0].digit.drawn():
-        output.result(f"    {line}")
-    for answer in answers:
-        output.result(
-            f"    written {answer.digit.label}, read {answer.answer} ({answer.probability:.1%} sure)"
-        )
+    drawings = [answer.digit.drawn() for answer in answers]
+    for row in zip(*drawings, strict=True):
+        output.result("  " + "  ".join(row).rstrip())
+    captions = [f"it is a {answer.answer} ({answer.probability:.0%})" for answer in answers]
+    output.result("  " + "  ".join(f"{text:<{len(drawings[0][0])}}" for text in captions).rstrip())
     output.result("\nThe server and all that was in it are gone now. Your own: ovms-converter convert --help")
 
 
