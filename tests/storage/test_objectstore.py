@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from servers import GcsBucket, S3Bucket, S3Server
 
 from ovms_converter.errors import AccessDeniedError, LocationError, NotFoundError, UnavailableError
 from ovms_converter.storage import open_source
 from ovms_converter.storage.base import Listing, Progress, Source
 from ovms_converter.storage.location import Location
+from servers import S3Bucket, S3Server
 
 
 class Bucket(Protocol):
@@ -277,12 +277,13 @@ def test_a_changed_source_is_noticed(s3: S3Bucket, tmp_path: Path) -> None:
 def test_a_full_disk_is_told_before_anything_is_fetched(
     s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import shutil
+
     from ovms_converter.errors import ResourceError
-    from ovms_converter.storage import objectstore
 
     s3.put("m/f", b"12345")
-    usage = objectstore.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(objectstore.shutil, "disk_usage", lambda path: usage._replace(free=4))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4))
     with pytest.raises(ResourceError, match="needs 5 bytes"):
         opened(s3.url("m"), s3.environ()).fetch(["f"], tmp_path, nothing)
     assert list(tmp_path.iterdir()) == []
