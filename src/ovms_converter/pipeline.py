@@ -21,9 +21,9 @@ from typing import Any
 from ovms_converter import formats
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
-from ovms_converter.errors import NotFoundError, RequestError, ResourceError
+from ovms_converter.errors import AmbiguousModelError, NotFoundError, RequestError, ResourceError
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
-from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.base import Files, SourceModel
 from ovms_converter.record import build_record, digest, fingerprint, hashed
 from ovms_converter.repository import RECORD, ModelRepository
 from ovms_converter.request import ConversionRequest
@@ -176,7 +176,7 @@ class _Run:
         arguments = self.request.arguments
         remote = _RemoteFiles(self.source, listing)
         with self.stage(Stage.RECOGNISE, str(self.request.input)):
-            model = formats.recognise(remote, self.request.input_format)
+            model = self._recognised(remote)
         sizes = {entry.path: entry.size or 0 for entry in listing.entries}
         directory.mkdir(parents=True)
         total = sum(sizes.get(path, 0) for path in model.needs)
@@ -189,6 +189,13 @@ class _Run:
                 more = self.source.fetch(missing, directory, progress)
                 tree = FetchedTree(tree.root, tree.files + more.files)
         return replace(model, needs=tuple(file.path for file in tree.files)), tree
+
+    def _recognised(self, files: Files) -> SourceModel:
+        try:
+            return formats.recognise(files, self.request.input_format)
+        except AmbiguousModelError as error:
+            hint = (error.hint or "").replace("<input_model>", str(self.request.input).rstrip("/"))
+            raise AmbiguousModelError(error.message, hint=hint) from None
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format

@@ -87,7 +87,7 @@ Case = Callable[[S3Bucket, dict[str, str]], list[str]]
     ("case", "code", "said"),
     [
         (missing_object, 3, "no/such/model.onnx"),
-        (wrong_key, 3, "AWS_SECRET_ACCESS_KEY"),
+        (wrong_key, 3, "the secret does not fit"),
         (truncated_onnx, 5, "truncated"),
         (two_models, 5, "two/a.onnx"),
         (pickle_only, 5, "pickle"),

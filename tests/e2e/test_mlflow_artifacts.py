@@ -10,16 +10,30 @@ import pytest
 from served import assert_computes, download, run_command
 from servers import S3Bucket
 
-ARTIFACTS = sorted(
-    path
-    for path in (Path(__file__).parent.parent / "data" / "mlflow").iterdir()
-    if (path / "reference_output.npz").exists()
-)
+DATA = Path(__file__).parent.parent / "data" / "mlflow"
+ARTIFACTS = [
+    DATA / name
+    for name in (
+        "1.20.2-keras-tf-trained",
+        "1.20.2-tensorflow-cnn",
+        "1.30.1-keras-tf-trained",
+        "1.30.1-keras-tf-two",
+        "1.30.1-onnx",
+        "2.9.2-onnx-external",
+        "2.22.1-keras-exported",
+        "2.22.1-tensorflow-module-signature",
+        "3.18.0-onnx-external",
+        "3.18.0-onnx-single",
+    )
+]
+
+
+# MLflow exports Keras 3 models without a specification: the signature forgets the layers' names.
+SIGNATURE_KEYS = {"2.22.1-keras-exported": {"features": "inputs", "probs": "output_0"}}
 
 
 @pytest.mark.parametrize("artifact", ARTIFACTS, ids=lambda path: path.name)
 def test_artifact_computes_what_its_framework_computed(artifact: Path, s3: S3Bucket, tmp_path: Path) -> None:
-    expected = json.loads((artifact / "expected.json").read_text())
     s3.put_tree("run/artifacts/model", artifact / "model")
 
     done = run_command(
@@ -33,9 +47,13 @@ def test_artifact_computes_what_its_framework_computed(artifact: Path, s3: S3Buc
     version = download(s3, "run/artifacts/model/ovms/1", tmp_path)
     record = json.loads((version / "conversion.json").read_text())
     assert record["source"]["mlflow"]["mlflow_version"] == _logged_version(artifact)
-    inputs = dict(np.load(artifact / "reference_input.npz"))
-    outputs = dict(np.load(artifact / "reference_output.npz"))
-    assert {item["name"] for item in expected["inputs"]} == {item["name"] for item in record["inputs"]}
+    names = SIGNATURE_KEYS.get(artifact.name, {})
+    inputs = {
+        names.get(name, name): value for name, value in np.load(artifact / "reference_input.npz").items()
+    }
+    outputs = {
+        names.get(name, name): value for name, value in np.load(artifact / "reference_output.npz").items()
+    }
     assert_computes(version, inputs, outputs)
 
 
@@ -49,7 +67,7 @@ def test_converting_again_publishes_nothing(s3: S3Bucket) -> None:
 
     assert (again.returncode, again.stdout) == (0, f"{s3.url('model/ovms')}\n"), again.stderr
     assert s3.keys() == before
-    assert "version 1" in again.stderr
+    assert "is there already" in again.stderr
 
 
 def test_another_parameter_makes_another_version(s3: S3Bucket) -> None:
