@@ -9,8 +9,8 @@ from ovms_converter.optimizer.source import PlannedInput
 __all__ = ["frozen_array"]
 
 _DTYPES: dict[str, type[np.generic]] = {
-    "f64": np.float64, "f32": np.float32, "f16": np.float16, "i64": np.int64, "i32": np.int32, "i16": np.int16,
-    "i8": np.int8, "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8,
+    "f64": np.float64, "f32": np.float32, "f16": np.float16, "i64": np.int64, "i32": np.int32,
+    "i16": np.int16, "i8": np.int8, "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8,
     "boolean": np.bool_,
 }  # fmt: skip
 

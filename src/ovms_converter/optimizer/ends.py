@@ -102,7 +102,7 @@ def _named_results(model: Model, wanted: Sequence[str]) -> dict[str, ov.Node]:
 
 def _public_name(parameter: ov.Node, known: set[str]) -> str:
     names = parameter.output(0).get_names()
-    return min(names & known or names, default=parameter.get_friendly_name())
+    return str(min(names & known or names, default=parameter.get_friendly_name()))
 
 
 def _in_order(kept: dict[str, ov.Node], plan: Plan) -> dict[str, ov.Node]:

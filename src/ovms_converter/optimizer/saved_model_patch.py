@@ -6,26 +6,24 @@ for. Field numbers: tensorflow/core/protobuf/meta_graph.proto and
 tensorflow/core/framework/{graph,node_def,attr_value}.proto.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter.formats.saved_model import MetaGraph
 from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
+from ovms_converter.optimizer.saved_model_variables import fresh_name
 
 __all__ = [
     "TYPE_NUMBERS",
     "GraphCut",
-    "colliding_variables",
     "split_tensor",
     "wrap_graph",
     "write_saved_model",
 ]
 
-_META_INFO, _GRAPH, _SIGNATURES, _OBJECTS = 1, 2, 5, 7
+_META_INFO, _GRAPH, _SIGNATURES = 1, 2, 5
 _NODE_NAME, _NODE_OPERATION, _NODE_INPUT, _NODE_ATTRIBUTE = 1, 2, 3, 5
-_FRESH = "__restored"
 
 TYPE_NUMBERS: Mapping[str, int] = {
     "f32": 1, "f64": 2, "i32": 3, "u8": 4, "i16": 5, "i8": 6, "i64": 9, "boolean": 10, "bf16": 14, "u16": 17,
@@ -62,18 +60,6 @@ def split_tensor(tensor: str) -> tuple[str, int]:
     return (node, int(port)) if colon and port.isdigit() else (tensor, 0)
 
 
-def colliding_variables(meta: MetaGraph) -> frozenset[str]:
-    """Names that more than one variable of the object graph has.
-
-    The front end looks a variable's value up by that name and takes the last one: silently wrong weights.
-    """
-    counts: Counter[str] = Counter()
-    for objects in Message(meta.data).messages(_OBJECTS):
-        for node in objects.messages(1):
-            counts.update(variable.text(6) for variable in node.messages(7))
-    return frozenset(name for name, count in counts.items() if name and count > 1)
-
-
 def wrap_graph(graph: bytes) -> bytes:
     """A `saved_model.pb` around a frozen `GraphDef`."""
     meta = bytes_field(_META_INFO, bytes_field(4, "serve")) + bytes_field(_GRAPH, graph)
@@ -86,7 +72,8 @@ def write_saved_model(
     directory: Path,
     inputs: Mapping[str, str],
     outputs: Mapping[str, str],
-    cuts: Iterable[GraphCut],
+    cuts: Sequence[GraphCut],
+    fresh: Mapping[str, str],
 ) -> None:
     """Write a SavedModel of one meta graph whose inputs and outputs are the given graph tensors, and the
     `cuts`.
@@ -96,9 +83,8 @@ def write_saved_model(
     """
     directory.mkdir(parents=True)
     message = Message(meta.data)
-    cuts = tuple(cuts)
     nodes = [_Node(node.data) for node in Message(meta.graph).all(1)]
-    rewritten = _Rewrite(cuts, colliding_variables(meta))
+    rewritten = _Rewrite(cuts, fresh)
     new_nodes = [rewritten.node(node) for node in nodes]
     if cuts:
         live = _reachable([_Node(memoryview(node)) for node in new_nodes], outputs.values())
@@ -140,49 +126,44 @@ class _Node:
 
 
 class _Rewrite:
-    """Rewrites nodes one by one: inputs come from the placeholders of cuts, variables of one name get fresh
-    names.
+    """Rewrites nodes one by one: inputs come from the placeholders of cuts, variables get their fresh names."""
 
-    A renamed variable is not found by its name any more; the front end then follows the graph that restores
-    the variables, which is right for any name.
-    """
-
-    def __init__(self, cuts: tuple[GraphCut, ...], collisions: frozenset[str]) -> None:
+    def __init__(self, cuts: Sequence[GraphCut], fresh: Mapping[str, str]) -> None:
         self._inputs = {(cut.node, cut.in_port): cut for cut in cuts if cut.in_port is not None}
         self._outputs = {(cut.node, cut.out_port): cut for cut in cuts if cut.out_port is not None}
-        self._collisions = collisions
+        self._fresh = fresh
 
     def node(self, node: _Node) -> bytes:
         """The node with its new inputs and name."""
-        renamed = node.operation == "VarHandleOp" and node.name in self._collisions
+        own = self._fresh.get(node.name) == fresh_name(node.name) and node.operation == "VarHandleOp"
+        fresh = fresh_name(node.name) if own else None
         inputs = [self._input(node.name, port, source) for port, source in enumerate(node.inputs)]
-        if not renamed and inputs == node.inputs:
+        if fresh is None and inputs == node.inputs:
             return bytes(node.data)
         parts: list[bytes] = []
         sources = iter(inputs)
         for item in fields(node.data):
             if item.number == _NODE_INPUT:
                 parts.append(bytes_field(_NODE_INPUT, next(sources)))
-            elif renamed and item.number == _NODE_NAME:
-                parts.append(bytes_field(_NODE_NAME, node.name + _FRESH))
-            elif renamed and item.number == _NODE_ATTRIBUTE and Message(item.data).text(1) == "shared_name":
-                value = bytes_field(2, node.name + _FRESH)
-                parts.append(
-                    bytes_field(_NODE_ATTRIBUTE, bytes_field(1, "shared_name") + bytes_field(2, value))
-                )
+            elif fresh is not None and item.number == _NODE_NAME:
+                parts.append(bytes_field(_NODE_NAME, fresh))
+            elif fresh is not None and item.number == _NODE_ATTRIBUTE and _key(item.data) == "shared_name":
+                value = bytes_field(2, bytes_field(2, fresh))
+                parts.append(bytes_field(_NODE_ATTRIBUTE, bytes_field(1, "shared_name") + value))
             else:
                 parts.append(bytes(node.data[item.start : item.end]))
         return b"".join(parts)
 
     def _input(self, node: str, port: int, source: str) -> str:
-        control = "^" if source.startswith("^") else ""
-        producer, out_port = split_tensor(source.removeprefix("^"))
-        cut = self._inputs.get((node, port)) or (None if control else self._outputs.get((producer, out_port)))
-        if cut is not None:
-            return cut.placeholder
-        if producer in self._collisions:
-            return f"{control}{producer}{_FRESH}{source.removeprefix('^')[len(producer) :]}"
-        return source
+        if source.startswith("^"):
+            return "^" + self._fresh.get(source[1:], source[1:])
+        producer, out_port = split_tensor(source)
+        cut = self._inputs.get((node, port)) or self._outputs.get((producer, out_port))
+        return cut.placeholder if cut is not None else self._fresh.get(producer, source)
+
+
+def _key(attribute: memoryview) -> str:
+    return Message(attribute).text(1)
 
 
 def _reachable(nodes: Iterable[_Node], tensors: Iterable[str]) -> set[str]:

@@ -10,6 +10,7 @@ from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer import saved_model_patch as patch
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ports import split_port
+from ovms_converter.optimizer.saved_model_variables import fresh_names
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
@@ -75,8 +76,8 @@ class SavedModelSource:
 
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The directory itself if the front end reads it right, else a patched one."""
-        collisions = patch.colliding_variables(self._meta)
-        if not (plan.cuts or plan.outputs or collisions or self._must_patch):
+        fresh = fresh_names(self._meta)
+        if not (plan.cuts or plan.outputs or fresh or self._must_patch):
             return self._path
         cuts = [self._cut(planned) for planned in plan.cuts]
         self._cut_tensors = {f"{cut.placeholder}:0": cut.key for cut in cuts}
@@ -90,6 +91,7 @@ class SavedModelSource:
             {key: tensor for key, tensor in self._signature.input_tensors.items() if tensor},
             {key: tensor for key, tensor in outputs.items() if tensor},
             cuts,
+            fresh,
         )
         return directory
 

@@ -42,6 +42,7 @@ def freeze(input_model: ov.frontend.InputModel, source: GraphSource, plan: Plan)
             continue
         element_type = str(input_model.get_element_type(place).get_type_name())
         array = frozen_array(planned, element_type, sizes(input_model.get_partial_shape(place)))
+        input_model.set_partial_shape(place, ov.PartialShape(list(array.shape)))
         input_model.set_tensor_value(place, array)
 
 

@@ -35,7 +35,7 @@ class Weights:
     moved: int = 0
 
     def graph(self, data: memoryview, start: int, keep: Callable[[Field], bool] = lambda _: True) -> bytes:
-        """A `GraphProto` at `start` of the file with references for its weights, without what `keep` denies."""
+        """A `GraphProto` at `start` of the file, its weights as references, without what `keep` denies."""
         parts: list[bytes] = []
         for item in fields(data):
             if not keep(item):
@@ -105,7 +105,7 @@ class Weights:
 
 
 def _elements(tensor: Message) -> Field | None:
-    """The field whose payload is the elements as they lie in memory; None if there is none or they are few."""
+    """The field whose payload is the elements as they lie in memory; None if they are few or elsewhere."""
     if tensor.integer(_LOCATION):
         return None
     kind = tensor.integer(_DATA_TYPE)
