@@ -52,7 +52,7 @@ def test_stderr_tells_the_stages_and_a_summary(command: CommandLine, fake: FakeP
         "size      2.00 MB -> 1.00 MB",
         "verified  loaded and run on CPU",
         lines[11],
-        "version   3 (new)",
+        "result    version 3 (new)",
         "url       s3://b/o",
     ]
     assert lines[11].startswith("time      0.")
@@ -64,7 +64,7 @@ def test_an_unchanged_version_is_told(command: CommandLine, fake: FakePipeline) 
     fake.published = False
     finished = command(*RUN)
     assert finished.out == "s3://b/o\n"
-    assert "version   3 (was there already" in finished.err
+    assert "result    version 3 is there already" in finished.err
 
 
 def test_quiet_leaves_only_the_url(command: CommandLine, fake: FakePipeline) -> None:
@@ -223,7 +223,7 @@ class TestResultFiles:
         finished = command(*RUN, *words, TASK_RESULT="url")
         assert finished.code == 3
         assert "cannot be written: no such file or directory" in finished.err
-        assert "version   3 (new)" in finished.err
+        assert "result    version 3 (new)" in finished.err
         if words:
             assert finished.document["url"] == "s3://b/o"
             assert finished.document["error"]["exit_code"] == 3

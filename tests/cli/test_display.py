@@ -29,7 +29,7 @@ def test_a_terminal_shows_a_row_for_each_stage(command: CommandLine, fake: FakeP
     assert any(re.fullmatch(r"[✓*] fetch .* 2\.00 MB +4\.00 MB/s +0\.50 s", line) for line in screen)
     assert any(re.fullmatch(r"[✓*] convert +1\.25 s", line) for line in screen)
     assert "warning: careful" in screen
-    assert "version   3 (new)" in screen
+    assert "result    version 3 (new)" in screen
     assert not [line for line in screen if line.startswith("url ")]
     assert finished.out == "s3://b/o\n"
     assert COLOUR.search(finished.err)

@@ -18,7 +18,8 @@ def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_st
     `seconds` is the wall time of the whole run; stages may overlap in it. The URL and the times of the stages
     can be left out where the same screen shows them anyway.
     """
-    state = "new" if outcome.published else "was there already: same source, same parameters, nothing written"
+    version = f"version {outcome.version}"
+    same = "is there already: same source, same parameters; nothing was written"
     rows = [
         ("format", [outcome.source_format, outcome.evidence]),
         ("inputs", _ports(outcome.inputs)),
@@ -26,7 +27,7 @@ def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_st
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
         ("time", [_times(outcome, seconds) if with_stages else duration(seconds)]),
-        ("version", [f"{outcome.version} ({state})"]),
+        ("result", [f"{version} (new)" if outcome.published else f"{version} {same}"]),
         ("url", [outcome.url] if with_url else []),
     ]
     return [

@@ -1,6 +1,7 @@
 """An S3-compatible store in this process, on a free loopback port, that forgets everything at its end."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ovms_converter.storage.location import Location
 __all__ = ["BUCKET", "Entry", "Store", "throw_away_store"]
 
 BUCKET = "demo"
+_NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+"""Also set for this process: the HTTP client of the object stores reads it there."""
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "demo",
     "AWS_SECRET_ACCESS_KEY": "demo-secret",
@@ -33,7 +36,7 @@ class Store:
     @property
     def environ(self) -> dict[str, str]:
         """The variables with which a program reaches it."""
-        return {"S3_ENDPOINT": self.endpoint, "NO_PROXY": "127.0.0.1", **_CREDENTIALS}
+        return {"S3_ENDPOINT": self.endpoint, **_NO_PROXY, **_CREDENTIALS}
 
     def put_tree(self, directory: Path, prefix: str) -> None:
         """Put every file below a directory under a prefix."""
@@ -70,6 +73,7 @@ def throw_away_store() -> Iterator[Store]:
             hint="pip install 'ovms-converter[demo]'",
         ) from None
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    os.environ.update(_NO_PROXY)
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:
