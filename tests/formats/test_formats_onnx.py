@@ -210,7 +210,7 @@ def test_a_scikit_learn_export_is_refused_in_plain_words_unless_the_graph_is_cut
     with pytest.raises(UnsupportedModelError) as caught:
         formats.companions(tmp_path, found)
     assert "`ai.onnx.ml`" in caught.value.message
-    assert "LinearRegressor (1), Scaler (1)" in caught.value.message
+    assert "`LinearRegressor` (1), `Scaler` (1)" in caught.value.message
     assert caught.value.hint is not None
     assert 'black_op={"LinearRegressor", "Scaler"}' in caught.value.hint
     assert formats.companions(tmp_path, found, cut=True) == ()
@@ -218,7 +218,7 @@ def test_a_scikit_learn_export_is_refused_in_plain_words_unless_the_graph_is_cut
 
 def test_trees_are_refused_without_advice_that_cannot_work(tmp_path: Path) -> None:
     nodes = [helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml")]
-    with pytest.raises(UnsupportedModelError, match=r"TreeEnsembleRegressor \(1\)") as caught:
+    with pytest.raises(UnsupportedModelError, match=r"`TreeEnsembleRegressor` \(1\)") as caught:
         formats.companions(tmp_path, write(tmp_path, onnx_bytes(nodes, opsets={"": 17, "ai.onnx.ml": 3})))
     assert caught.value.hint is not None
     assert "black_op" not in caught.value.hint

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ovms_converter.formats import format_named, open_tree
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
+from ovms_converter.formats.registry import format_named, open_tree
 
 __all__ = ["describe", "signature_specs"]
 

@@ -10,12 +10,12 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 def _archive(sample: Sample) -> str | None:
     found = {"config.json", "metadata.json"} <= set(sample.zip_names)
-    return "a ZIP archive with `config.json` and `metadata.json`" if found else None
+    return "it is a ZIP archive with `config.json` and `metadata.json`" if found else None
 
 
 def _weights(sample: Sample) -> str | None:
     return (
-        "HDF5 named `.weights.h5`"
+        "it is HDF5 named `.weights.h5`"
         if sample.head.startswith(_HDF5) and sample.name.endswith(".weights.h5")
         else None
     )
@@ -24,7 +24,7 @@ def _weights(sample: Sample) -> str | None:
 def _hdf5(sample: Sample) -> str | None:
     if not sample.head.startswith(_HDF5):
         return None
-    return "HDF5 with Keras' attributes" if b"keras_version" in sample.head else "it has an HDF5 header"
+    return "it is HDF5 with Keras' attributes" if b"keras_version" in sample.head else "it has an HDF5 header"
 
 
 FORMATS = (

@@ -1,14 +1,13 @@
-"""Reading a file of a fetched model: through a memory map, and with its name in every complaint."""
+"""Reading a file of a fetched model through a memory map."""
 
 import mmap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from ovms_converter.errors import CorruptModelError
 
-__all__ = ["mapped", "naming"]
+__all__ = ["mapped"]
 
 _Result = TypeVar("_Result")
 
@@ -19,15 +18,3 @@ def mapped(path: Path, read: Callable[[memoryview], _Result]) -> _Result:
         raise CorruptModelError("it is missing or empty")
     with path.open("rb") as file:
         return read(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-
-
-@contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Turn a reader's `CorruptModelError`, which knows bytes only, into one that names the file."""
-    try:
-        yield
-    except CorruptModelError as error:
-        raise CorruptModelError(
-            f"`{path}` is truncated or damaged: {error.message}",
-            hint=error.hint or "compare its size and checksum with the original, and upload it again",
-        ) from None

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import MLflowModel, SourceModel
+from ovms_converter.formats.notmodels import BYSTANDERS
 from ovms_converter.formats.refused import Refused, nothing
-from ovms_converter.formats.tree import Tree, inside
+from ovms_converter.formats.tree import Tree, inside, stands_for_directory
+from ovms_converter.formats.words import shown
 
 __all__ = ["FORMATS", "Flavor", "flavor_of", "locate"]
 
@@ -89,8 +91,6 @@ def _pyfunc(_own: _Values, function: _Values) -> Iterator[str]:
         yield posixpath.basename(code.replace("\\", "/"))
 
 
-_CLOUD = {"sklearn.pickle": "sklearn.cloudpickle", "pickle": "sklearn.cloudpickle"}
-
 FLAVORS = (
     Flavor("onnx", _onnx),
     Flavor("tensorflow", _tensorflow),
@@ -152,49 +152,55 @@ def locate(tree: Tree, model: MLflowModel, find: Callable[[Tree], list[SourceMod
     flavor, name = flavor_of(model)
     own = model.flavors.get(name, {})
     mlmodel = posixpath.join(model.directory, "MLmodel")
+    said = f"`{mlmodel}` is of MLflow {model.mlflow_version or 'before 1.27'}, flavor {shown(name)}"
     tried: list[str] = []
     for place in flavor.places(own, model.python_function):
         path = inside(model.directory, place, f"`{mlmodel}`")
-        part = tree.narrowed(posixpath.dirname(path) if path.endswith("saved_model.pb") else path)
-        if not part.paths or (path.endswith("saved_model.pb") and path not in tree):
+        part = _part(tree, path)
+        if part is None:
             tried.append(path)
             continue
-        found = [_renamed(candidate, flavor, own) for candidate in find(part)] if not flavor.unread else []
+        if flavor.unread:
+            return [SourceModel(flavor.unread, path, part.paths, "model", said, model)]
+        found = [other for other in find(part) if other.path == path or other.format not in BYSTANDERS]
         if not found:
-            found = [_unread(path, flavor, name, part)]
-        said = f"`{mlmodel}` (MLflow {model.mlflow_version or 'of unknown version'}, flavor `{name}`)"
+            raise CorruptModelError(
+                f"`{path}` is not what the MLmodel says: it is no model of flavor {shown(name)}, nor of any "
+                "format known here",
+                hint="compare the artifact with the one that was logged, and upload it again",
+            )
         return [
-            replace(candidate, mlflow=model, evidence=f"{said}, and {candidate.evidence}")
+            replace(
+                candidate,
+                format=_renamed(candidate.format, flavor, own),
+                evidence=f"{said}, and {candidate.evidence}",
+                mlflow=model,
+            )
             for candidate in found
         ]
     if flavor.unread:
-        evidence = f"`{mlmodel}` has the flavor `{name}`"
-        return [SourceModel(flavor.unread, model.directory, (), "model", evidence, model)]
+        return [SourceModel(flavor.unread, model.directory, (), "model", said, model)]
     raise CorruptModelError(
-        f"`{mlmodel}` says that this is a model of flavor `{name}`, and there is no {_either(tried)}",
+        f"{said}, and there is no {_either(tried)}",
         hint="the artifact is incomplete: log or upload the model again, with everything beside its MLmodel",
     )
+
+
+def _part(tree: Tree, path: str) -> Tree | None:
+    """What is at a place: a file, a directory, or what a `saved_model.pb` stands for; None if nothing."""
+    if stands_for_directory(path):
+        return tree.narrowed(posixpath.dirname(path)) if path in tree else None
+    part = tree.narrowed(path)
+    return part if part.paths else None
 
 
 def _either(paths: list[str]) -> str:
     return " or ".join(f"`{path}`" for path in dict.fromkeys(paths)) or "place named for its data"
 
 
-def _renamed(found: SourceModel, flavor: Flavor, own: _Values) -> SourceModel:
+def _renamed(found: str, flavor: Flavor, own: _Values) -> str:
     """The format that bytes which tell little (a pickle) have in this flavor."""
-    renames = flavor.renames
-    if flavor.name == "sklearn" and own.get("serialization_format") == "cloudpickle":
-        renames = _CLOUD
-    return replace(found, format=renames.get(found.format, found.format))
-
-
-def _unread(path: str, flavor: Flavor, name: str, part: Tree) -> SourceModel:
-    if flavor.unread:
-        return SourceModel(
-            flavor.unread, path, part.paths, "model", f"`{path}` belongs to its flavor `{name}`"
-        )
-    raise CorruptModelError(
-        f"`{path}` is not what the MLmodel says: it is no model of flavor `{name}`, nor of any format "
-        f"known here",
-        hint="compare the artifact with the one that was logged, and upload it again",
-    )
+    pickled = found in ("pickle", "sklearn.pickle")
+    if flavor.name == "sklearn" and pickled and own.get("serialization_format") == "cloudpickle":
+        return "sklearn.cloudpickle"
+    return flavor.renames.get(found, found)

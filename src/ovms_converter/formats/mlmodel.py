@@ -9,8 +9,8 @@ import yaml
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import MLflowModel
-from ovms_converter.formats.local import naming
 from ovms_converter.formats.tree import Tree
+from ovms_converter.formats.words import naming
 
 __all__ = ["LIMIT", "find_mlmodels", "parse_mlmodel", "read_mlmodel"]
 
@@ -92,11 +92,11 @@ def _load(data: bytes) -> dict[Any, Any]:
 
 
 def _complaint(error: yaml.YAMLError) -> str:
-    """PyYAML's complaint in one line."""
+    """PyYAML's complaint in one line, which may quote a part of the file of any length."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return "it is no YAML text"
     said = ", ".join(filter(None, (error.context, error.problem))) or "it is no YAML"
-    return f"{said}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
+    return f"{said[:200]}{f' in line {error.problem_mark.line + 1}' if error.problem_mark else ''}"
 
 
 def _check_structure(data: bytes) -> None:

@@ -5,7 +5,10 @@ from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.refused import Refused, file_match, magic
 from ovms_converter.formats.tree import Sample
 
-__all__ = ["ARCHIVES", "POINTERS", "TEXTS"]
+__all__ = ["ARCHIVES", "BYSTANDERS", "POINTERS", "TEXTS"]
+
+BYSTANDERS = ("text", "numpy", "empty")
+"""Formats of files that lie about beside models: they count only where they were named themselves."""
 
 
 def _empty(sample: Sample) -> str | None:

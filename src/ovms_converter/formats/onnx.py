@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, NotFoundError, UnsupportedModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel
-from ovms_converter.formats.local import mapped, naming
+from ovms_converter.formats.local import mapped
 from ovms_converter.formats.onnx_graph import OnnxDescription, Weight, describe_onnx
 from ovms_converter.formats.outline import headers, onnx_outline
 from ovms_converter.formats.tree import Sample, Tree, inside
 from ovms_converter.formats.wire import LENGTH, VARINT
+from ovms_converter.formats.words import naming, shown
 
 __all__ = ["ONNX", "OnnxFormat"]
 
@@ -59,7 +60,7 @@ def _refuse_machine_learning_operators(path: str, description: OnnxDescription) 
     found = description.operations.get(_ML_DOMAIN)
     if not found:
         return
-    names = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    names = ", ".join(f"{shown(name)} ({count})" for name, count in sorted(found.items()))
     black = ", ".join(f'"{name}"' for name in sorted(found))
     raise UnsupportedModelError(
         f"`{path}` uses operators of ONNX's classical machine learning domain `{_ML_DOMAIN}`, "
@@ -83,7 +84,7 @@ class _Companions:
 
     def add(self, weight: Weight, location: str) -> None:
         """Note where a tensor is; raises `CorruptModelError` if that is outside the model's directory."""
-        named_by = f"tensor `{weight.name}` of `{self._model.path}`"
+        named_by = f"tensor {shown(weight.name)} of `{self._model.path}`"
         if "\\" in location:
             raise CorruptModelError(
                 f"{named_by} names the file {location!r}, which is a Windows path",
@@ -101,9 +102,8 @@ class _Companions:
             size = self._size(path, end, weight)
             if size is not None and size < end:
                 raise CorruptModelError(
-                    f"`{path}` is truncated: tensor `{weight.name}` of `{self._model.path}` ends at byte "
-                    f"{end}, "
-                    f"and the file has {size}",
+                    f"`{path}` is truncated: tensor {shown(weight.name)} of `{self._model.path}` ends at "
+                    f"byte {end}, and the file has {size}",
                     hint="compare its size and checksum with the original, and upload it again",
                 )
         return tuple(sorted(self._ends))
@@ -112,7 +112,7 @@ class _Companions:
         base = (self._root / self._directory).resolve()
         if not (self._root / path).resolve().is_relative_to(base):
             raise CorruptModelError(
-                f"`{path}`, which tensor `{weight.name}` names, is a link out of the model's directory",
+                f"`{path}`, which tensor {shown(weight.name)} names, is a link out of the model's directory",
                 hint="copy the model with its links resolved (`cp -rL`)",
             )
 
@@ -128,7 +128,8 @@ class _Companions:
             found = self._files.read(path, max(end - 1, 0), 1)
         except NotFoundError:
             raise CorruptModelError(
-                f"tensor `{weight.name}` of `{self._model.path}` is in the file `{path}`, which is missing",
+                f"tensor {shown(weight.name)} of `{self._model.path}` is in the file `{path}`, "
+                "which is missing",
                 hint=_WHOLE,
             ) from None
         return None if found or not end else 0

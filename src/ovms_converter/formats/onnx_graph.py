@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import TensorSpec
 from ovms_converter.formats.wire import LENGTH, Message, fields
+from ovms_converter.formats.words import shown
 
 __all__ = ["DEFAULT_DOMAIN", "ELEMENT_TYPES", "OnnxDescription", "Weight", "describe_onnx", "weights"]
 
@@ -137,7 +138,7 @@ def _number(entries: Mapping[str, str], key: str, tensor: str) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise CorruptModelError(
-            f"the external data of tensor `{tensor}` has the {key} {text!r}, which is no number"
+            f"the external data of tensor {shown(tensor)} has the {key} {shown(text)}, which is no number"
         )
     return int(text)
 
@@ -148,7 +149,7 @@ def _weight(data: memoryview) -> Weight:
     shape = tuple(tensor.integers(1))
     element, bits = ELEMENT_TYPES.get(tensor.integer(2), (f"type {tensor.integer(2)}", 0))
     if len(shape) > _RANK or any(size < 0 for size in shape):
-        raise CorruptModelError(f"tensor `{name}` has an impossible shape")
+        raise CorruptModelError(f"tensor {shown(name)} has an impossible shape")
     size = (math.prod(shape) * bits + 7) // 8 or (
         sum(len(item.data) for item in tensor.all(6)) if not bits else 0
     )
@@ -156,7 +157,7 @@ def _weight(data: memoryview) -> Weight:
         return Weight(name, element, shape, size)
     entries = {entry.text(1): entry.text(2) for entry in tensor.messages(_EXTERNAL_DATA)}
     if not entries.get("location"):
-        raise CorruptModelError(f"tensor `{name}` is external data, and no file is named for it")
+        raise CorruptModelError(f"tensor {shown(name)} is external data, and no file is named for it")
     offset, length = _number(entries, "offset", name) or 0, _number(entries, "length", name)
     return Weight(name, element, shape, size, entries["location"], offset, size if length is None else length)
 

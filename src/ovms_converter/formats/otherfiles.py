@@ -31,7 +31,7 @@ def _frozen(sample: Sample) -> str | None:
     except CorruptModelError:
         return None
     found = all(_WORD.fullmatch(word.encode()) for word in (name, operation))
-    return f"a TensorFlow graph whose first node is `{name}` ({operation})" if found else None
+    return f"it is a graph whose first node is `{name}` ({operation})" if found else None
 
 
 def _paddle(suffix: str) -> Callable[[Tree], Iterator[Finding]]:
@@ -41,7 +41,7 @@ def _paddle(suffix: str) -> Callable[[Tree], Iterator[Finding]]:
         for path in tree.paths:
             weights = f"{path.removesuffix(suffix)}.pdiparams"
             if path.endswith(suffix) and weights in tree:
-                yield path, (path, weights), f"`{suffix}` with `.pdiparams` beside it"
+                yield path, (path, weights), f"it has `.pdiparams` beside `{suffix}`"
             elif path.endswith(suffix) and suffix == ".pdmodel":
                 yield path, (path,), f"its name ends in `{suffix}`"
 
@@ -54,7 +54,7 @@ def _checkpoint(tree: Tree) -> Iterator[Finding]:
         if path.endswith(".index") and any(other.startswith(shard) for other in tree.paths):
             base = path.removesuffix(".index")
             files = tuple(other for other in tree.paths if other.startswith(f"{base}."))
-            yield path, files, "a checkpoint's `.index` and `.data`"
+            yield path, files, "it has a checkpoint's `.index` and `.data`"
 
 
 def _ir(tree: Tree) -> Iterator[Finding]:
@@ -69,12 +69,12 @@ def _mlpackage(tree: Tree) -> Iterator[Finding]:
         directory = manifest.path.rpartition("/")[0]
         members = tree.below(directory)
         if any("com.apple.CoreML" in path for path in members):
-            yield directory, members, "`Manifest.json` with `Data/com.apple.CoreML`"
+            yield directory, members, "it has `Manifest.json` with `Data/com.apple.CoreML`"
 
 
 def _coreml(sample: Sample) -> str | None:
     named = sample.suffix == ".mlmodel" and sample.head[:1] == b"\x08" and sample.head[2:3] == b"\x12"
-    return "a Core ML specification" if named else None
+    return "it is a Core ML specification" if named else None
 
 
 def _text_saved_model(tree: Tree) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ def _of(*modules: bytes, cloud: bool | None = None) -> Callable[[Tree], Iterator
 
 
 def _skops(sample: Sample) -> str | None:
-    return "a ZIP archive with `schema.json`" if "schema.json" in sample.zip_names else None
+    return "it is a ZIP archive with `schema.json`" if "schema.json" in sample.zip_names else None
 
 
 def _legacy(sample: Sample) -> str | None:
@@ -80,7 +80,7 @@ FORMATS = (
         "statsmodels",
         "a pickled statsmodels result",
         _of(b"statsmodels"),
-        "it has no graph to convert",
+        "it has no graph to convert: write its formula as an ONNX model (a linear one: MatMul, Add)",
         _RUNS_CODE,
         suffixes=(".statsmodels",),
     ),

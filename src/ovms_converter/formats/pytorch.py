@@ -16,20 +16,20 @@ def _members(sample: Sample) -> set[str]:
 def _export(sample: Sample) -> str | None:
     names = _members(sample)
     if "archive_format" in names and any(name.startswith("models/") for name in names):
-        return "a ZIP archive with `archive_format` and `models/`"
+        return "it is a ZIP archive with `archive_format` and `models/`"
     if "serialized_exported_program.json" in {*names, *sample.zip_names}:
-        return "a ZIP archive with `serialized_exported_program.json`"
+        return "it is a ZIP archive with `serialized_exported_program.json`"
     return None
 
 
 def _torchscript(sample: Sample) -> str | None:
     names = _members(sample)
     found = "constants.pkl" in names and any(name.startswith("code/") for name in names)
-    return "a ZIP archive with `constants.pkl` and `code/`" if found else None
+    return "it is a ZIP archive with `constants.pkl` and `code/`" if found else None
 
 
 def _pickled(sample: Sample) -> str | None:
-    return "a ZIP archive with `data.pkl` and no code" if "data.pkl" in _members(sample) else None
+    return "it is a ZIP archive with `data.pkl` and no code" if "data.pkl" in _members(sample) else None
 
 
 def _transformers(tree: Tree) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _transformers(tree: Tree) -> Iterator[Finding]:
             yield (
                 directory,
                 (config.path, *weights),
-                f"`config.json` beside `{weights[0].rpartition('/')[2]}`",
+                f"it has `config.json` beside `{weights[0].rpartition('/')[2]}`",
             )
 
 

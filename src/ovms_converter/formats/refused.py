@@ -42,8 +42,7 @@ class Refused:
     def refusal(self, model: SourceModel) -> ModelError:
         """The error that says what the model is and what would work."""
         place = f"`{model.path}`" if model.path else "the model"
-        evidence = "" if model.mlflow else f": {model.evidence}"
-        return self.error(f"{place} is {self.title}, {self.reason}{evidence}", hint=self.advice)
+        return self.error(f"{place} is {self.title}, {self.reason}: {model.evidence}", hint=self.advice)
 
     def confirm(self, _tree: Tree, model: SourceModel) -> None:
         """Always raises the refusal."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
 from ovms_converter.formats.checkpoint import Checkpoint, read_checkpoint, shard_count
-from ovms_converter.formats.local import mapped, naming
+from ovms_converter.formats.local import mapped
 from ovms_converter.formats.outline import headers
 from ovms_converter.formats.saved_model import (
     MetaGraph,
@@ -20,6 +20,7 @@ from ovms_converter.formats.saved_model import (
     read_saved_model,
 )
 from ovms_converter.formats.tree import Tree
+from ovms_converter.formats.words import naming, shown
 
 __all__ = ["SAVED_MODEL", "SavedModelFormat", "serving_signature"]
 
@@ -130,9 +131,8 @@ class SavedModelFormat:
             shard = f"variables.data-{stored.shard:05}-of-{checkpoint.shards:05}"
             if stored.offset + stored.size > sizes.get(shard, 0):
                 raise CorruptModelError(
-                    f"`{posixpath.dirname(named)}/{shard}` is truncated: variable `{stored.name}` ends at "
-                    f"byte "
-                    f"{stored.offset + stored.size}, and the file has {sizes.get(shard, 0)}",
+                    f"`{posixpath.dirname(named)}/{shard}` is truncated: variable {shown(stored.name)} ends "
+                    f"at byte {stored.offset + stored.size}, and the file has {sizes.get(shard, 0)}",
                     hint=_WHOLE,
                 )
 

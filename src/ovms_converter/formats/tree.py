@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ovms_converter.errors import AccessDeniedError, CorruptModelError, NotFoundError
 from ovms_converter.formats.base import Files
+from ovms_converter.formats.words import shown
 from ovms_converter.formats.zipdir import zip_names
 
 __all__ = ["LocalFiles", "Sample", "Tree", "Window", "inside", "stands_for_directory"]
@@ -44,7 +45,7 @@ def inside(base: str, path: str, named_by: str) -> str:
         or not path.isprintable()
     ):
         raise CorruptModelError(
-            f"{named_by} names the file {path!r}, which is not inside the model's directory",
+            f"{named_by} names the file {shown(path)}, which is not inside the model's directory",
             hint="only files below the model's own directory are read; copy the file there and name it "
             "relatively",
         )
@@ -212,7 +213,11 @@ class Tree:
 
     def narrowed(self, path: str) -> "Tree":
         """The tree of one file, or of a directory of this tree; paths stay relative to this tree."""
-        return Tree(self.files, self._suffixes, (path,) if path in self._known else self.below(path))
+        return self.limited((path,) if path in self._known else self.below(path))
+
+    def limited(self, paths: Iterable[str]) -> "Tree":
+        """The tree of some of the files."""
+        return Tree(self.files, self._suffixes, paths)
 
 
 def _sources(sizes: Mapping[str, int | None]) -> Iterable[str]:
