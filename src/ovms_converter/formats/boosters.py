@@ -3,12 +3,13 @@
 from ovms_converter.formats.refused import Refused, file_match, magic
 from ovms_converter.formats.tree import Sample
 
-__all__ = ["FORMATS"]
+__all__ = ["ADVICE", "FORMATS"]
 
-_ADVICE = (
+ADVICE = (
     "there is no export of boosted trees that OpenVINO runs (onnxmltools writes ai.onnx.ml trees); "
     "serve it with a server for its library, such as MLServer"
 )
+"""What the owner of boosted trees can do."""
 
 
 def _xgboost(sample: Sample) -> str | None:
@@ -28,21 +29,21 @@ FORMATS = (
         "xgboost",
         "an XGBoost model",
         file_match(_xgboost),
-        _ADVICE,
+        ADVICE,
         suffixes=(".xgb", ".ubj", ".bst"),
     ),
     Refused(
         "lightgbm",
         "a LightGBM model",
         magic(b"tree\nversion=", called="it starts with `tree`, `version=`"),
-        _ADVICE,
+        ADVICE,
         suffixes=(".lgb", ".lgbm"),
     ),
     Refused(
         "catboost",
         "a CatBoost model",
         magic(b"CBM1", called="it has CatBoost's header `CBM1`"),
-        _ADVICE,
+        ADVICE,
         suffixes=(".cbm",),
     ),
 )

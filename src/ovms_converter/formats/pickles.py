@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from ovms_converter.formats.boosters import ADVICE as BOOSTED
 from ovms_converter.formats.refused import Finding, Refused, file_match, nothing
 from ovms_converter.formats.tree import Sample, Tree
 
@@ -10,10 +11,6 @@ __all__ = ["FORMATS", "is_pickle"]
 _PLAIN = (
     "write plain ONNX operators where it was trained, for example `skl2onnx.to_onnx(model, X[:1], "
     'black_op={"LinearRegressor", "Scaler"})` for a linear model; OpenVINO runs no ai.onnx.ml operator'
-)
-_BOOSTED = (
-    "there is no export of boosted trees that OpenVINO runs (onnxmltools writes ai.onnx.ml trees); "
-    "serve it with a server for its library, such as MLServer"
 )
 _ANY = "rebuild the model where it was trained and export it as ONNX or SavedModel"
 _RUNS_CODE = "which runs its author's code when it is opened and is not converted"
@@ -72,10 +69,10 @@ FORMATS = (
         _PLAIN,
         suffixes=(".skops",),
     ),
-    Refused("lightgbm.skops", "a LightGBM estimator (skops)", nothing, _BOOSTED),
-    Refused("lightgbm.pkl", "a pickled LightGBM estimator", _of(b"lightgbm"), _BOOSTED, _RUNS_CODE),
-    Refused("xgboost.pkl", "a pickled XGBoost estimator", _of(b"xgboost"), _BOOSTED, _RUNS_CODE),
-    Refused("catboost.pkl", "a pickled CatBoost estimator", _of(b"catboost"), _BOOSTED, _RUNS_CODE),
+    Refused("lightgbm.skops", "a LightGBM estimator (skops)", nothing, BOOSTED),
+    Refused("lightgbm.pkl", "a pickled LightGBM estimator", _of(b"lightgbm"), BOOSTED, _RUNS_CODE),
+    Refused("xgboost.pkl", "a pickled XGBoost estimator", _of(b"xgboost"), BOOSTED, _RUNS_CODE),
+    Refused("catboost.pkl", "a pickled CatBoost estimator", _of(b"catboost"), BOOSTED, _RUNS_CODE),
     Refused(
         "statsmodels",
         "a pickled statsmodels result",

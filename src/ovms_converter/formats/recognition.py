@@ -1,4 +1,4 @@
-"""Which model is in a tree? The `MLmodel` guides where there is one, the bytes decide, and two are one too many."""
+"""Which model is in a tree? The `MLmodel` guides, the bytes decide, and two are one too many."""
 
 import posixpath
 from collections.abc import Sequence
