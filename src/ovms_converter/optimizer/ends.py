@@ -64,7 +64,14 @@ def arrange(model: Model, source: GraphSource, plan: Plan) -> tuple[Model, Ends]
 
 
 def name_ends(model: Model, ends: Ends) -> None:
-    """Give every input and output its one public name; the order of `ends` is the model's."""
+    """Give every input and output its one public name; the order of `ends` is the model's.
+
+    Tensors inside lose theirs: a device that fuses operations gives the names of all of them to the last one.
+    """
+    for node in model.get_ops():
+        for port in node.outputs():
+            if port.get_names():
+                port.get_tensor().set_names(set())
     for port, name in zip((*model.inputs, *model.outputs), (*ends.inputs, *ends.outputs), strict=True):
         port.get_tensor().set_names({name})
 

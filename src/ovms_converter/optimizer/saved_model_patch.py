@@ -126,7 +126,7 @@ class _Node:
 
 
 class _Rewrite:
-    """Rewrites nodes one by one: inputs come from the placeholders of cuts, variables get their fresh names."""
+    """Rewrites nodes: inputs come from the placeholders of cuts, variables get their fresh names."""
 
     def __init__(self, cuts: Sequence[GraphCut], fresh: Mapping[str, str]) -> None:
         self._inputs = {(cut.node, cut.in_port): cut for cut in cuts if cut.in_port is not None}

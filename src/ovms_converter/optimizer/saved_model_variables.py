@@ -1,9 +1,9 @@
 """Which variable of a SavedModel gets which value, where TensorFlow's front end goes by ambiguous names.
 
-The front end looks a variable up by its name in the checkpoint's object graph, where several variables may have
-one name: the last one wins, and the weights are silently wrong. Variables that it does not find there it follows
-through the function that restores them, which is right for any name. So where names collide, all variables get
-fresh ones.
+The front end looks a variable up by its name in the checkpoint's object graph, where several variables may
+have one name: the last one wins, and the weights are silently wrong. Variables that it does not find there it
+follows through the function that restores them, which is right for any name. So where names collide, all
+variables get fresh ones.
 """
 
 from collections import Counter
