@@ -108,9 +108,10 @@ def test_a_slash_behind_a_file_changes_nothing(tmp_path: Path, server: FaultySer
 
 def test_links_that_lead_elsewhere_are_no_files(server: FaultyServer) -> None:
     server.pages["/d/"] = index(
-        "?C=N;O=D", "?", "#top", "/", "/d/", "./", "../", "../other", "/e/f", "http://elsewhere.invalid/d/x", "a?x=1",
-        "mailto:me@host", "javascript:alert(1)", "data:text/plain,x", "ftp://host/d/x", "sub/deeper/x",
-        "http://[bad",
+        "?C=N;O=D", "?", "#top", "/", "/d/", "./", "../", "../other", "/e/f",
+        "http://elsewhere.invalid/d/x",
+        "a?x=1", "mailto:me@host", "javascript:alert(1)", "data:text/plain,x", "ftp://host/d/x",
+        "sub/deeper/x", "http://[bad",
         "m.onnx", "/d/n.onnx", server.url("/d/o.onnx"), "m.onnx#again",
     )  # fmt: skip
     assert paths(server.url("/d/")) == ["m.onnx", "n.onnx", "o.onnx"]

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ovms_converter.errors import LocationError, ResourceError, UnavailableError
+from ovms_converter.errors import LocationError, UnavailableError
 from ovms_converter.storage.base import Progress
+from ovms_converter.storage.disk import disk_errors
 from ovms_converter.storage.http_client import Answer, HttpClient, Refused, told
 from ovms_converter.storage.http_digest import Digests, expected_digests
 from ovms_converter.storage.http_retry import Broken, Patience
@@ -341,20 +342,6 @@ class Resource:
 def looks_like_html(start: bytes) -> bool:
     """True if these first bytes are those of a web page."""
     return _HTML.match(start.removeprefix(_BYTE_ORDER_MARK)) is not None
-
-
-@contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a failed write to the work directory into `ResourceError` (disk full) or `LocationError`."""
-    try:
-        yield
-    except OSError as problem:
-        if problem.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise ResourceError(
-                f"no space left for `{target.name}` in `{target.parent}`",
-                hint="free some space, or set TMPDIR to a larger disk",
-            ) from None
-        raise LocationError(f"`{target}` cannot be written: {problem.strerror}") from None
 
 
 def _beyond(answer: Answer, start: int, stop: int | None) -> Iterator[bytes]:
