@@ -2,7 +2,8 @@
 is opened.
 
 A module of a scheme has `open_source(location, environ) -> Source` and, if the scheme can be written,
-`open_destination(location, environ) -> Destination`. Opening reads settings and reaches no server.
+`open_destination(location, environ) -> Destination`, and `explain(location, environ, side)` if it has
+settings. Opening reads settings and reaches no server.
 """
 
 import importlib
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from types import ModuleType
 
 from ovms_converter.errors import RequestError
-from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.base import Destination, Side, Source
+from ovms_converter.storage.credentials import Setting
 from ovms_converter.storage.location import Location
 
-__all__ = ["MODULES", "open_destination", "open_source"]
+__all__ = ["MODULES", "explain", "open_destination", "open_source"]
 
 MODULES = {
     "file": "local",
@@ -63,6 +65,18 @@ def open_destination(
         environ = {**environ, "OUTPUT_S3_ENDPOINT": environ.get("S3_ENDPOINT", "")}
     destination: Destination = module.open_destination(location, environ)
     return destination
+
+
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:
+    """Every setting that counts for a location, where it came from, and no secret: what `doctor` prints.
+
+    Raises `RequestError` where opening it would.
+    """
+    module = _module(location)
+    if not hasattr(module, "explain"):
+        return ()
+    settings: tuple[Setting, ...] = module.explain(location, environ, side)
+    return settings
 
 
 def _module(location: Location) -> ModuleType:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ovms_converter.errors import RequestError
+from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import Setting, first
@@ -26,7 +27,7 @@ from ovms_converter.storage.store_errors import StoreNames
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, AzureStore
 
-__all__ = ["AzureAccess", "open_destination", "open_source"]
+__all__ = ["AzureAccess", "explain", "open_destination", "open_source"]
 
 _ADVICE = "set `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY`"
 _EMULATOR = (
@@ -44,6 +45,11 @@ def open_source(location: Location, environ: Mapping[str, str]) -> ObjectSource:
 def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDestination:
     """A prefix to publish into. Raises `RequestError` if no account is named."""
     return ObjectDestination(location, AzureAccess.from_environment(environ, location).bucket(location))
+
+
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+    """The settings that count; both sides have the same."""
+    return AzureAccess.from_environment(environ, location).settings()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ovms_converter.storage.store_errors import StoreNames
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, GCSStore
 
-__all__ = ["GoogleAccess", "open_destination", "open_source"]
+__all__ = ["GoogleAccess", "explain", "open_destination", "open_source"]
 
 _GOOGLE = "https://storage.googleapis.com"
 _ADVICE = (
@@ -51,6 +51,11 @@ def open_source(location: Location, environ: Mapping[str, str]) -> ObjectSource:
 def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDestination:
     """A prefix to publish into. Raises `RequestError` for settings that contradict themselves."""
     return ObjectDestination(location, GoogleAccess.from_environment(environ, Side.OUTPUT).bucket(location))
+
+
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+    """The settings that count."""
+    return GoogleAccess.from_environment(environ, side).settings()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from ovms_converter.storage.store_errors import StoreNames
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
 
-__all__ = ["S3Access", "checked_endpoint", "open_destination", "open_source", "s3_bucket"]
+__all__ = ["S3Access", "checked_endpoint", "explain", "open_destination", "open_source", "s3_bucket"]
 
 _AWS_HOST = re.compile(
     r"(?:.+\.)?s3[.-](?:(?:dualstack|fips)\.)?(?:([a-z]{2}(?:-[a-z]+)+-\d)\.)?amazonaws\.com(?:\.cn)?"
@@ -50,6 +50,11 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDe
     """A prefix to publish into. Raises `RequestError` for settings that contradict themselves."""
     access = S3Access.from_environment(environ, Side.OUTPUT)
     return ObjectDestination(location, s3_bucket(location, access))
+
+
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+    """The settings that count."""
+    return S3Access.from_environment(environ, side).settings()
 
 
 @dataclass(frozen=True)
