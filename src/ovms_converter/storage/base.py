@@ -4,14 +4,30 @@ This room knows nothing of models: it turns a URL into a tree of files and a lis
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from ovms_converter.storage.location import Location
 
-__all__ = ["Destination", "Entry", "FetchedFile", "FetchedTree", "Listing", "Progress", "Side", "Source"]
+__all__ = [
+    "PROBE",
+    "Destination",
+    "Entry",
+    "FetchedFile",
+    "FetchedTree",
+    "Listing",
+    "Progress",
+    "Side",
+    "Source",
+]
+
+PROBE = ".ovms-converter-probe-"
+"""Begins the name of the object that is written and removed to learn whether writing is allowed; OVMS skips
+such names.
+"""
 
 Progress: TypeAlias = Callable[[int], None]
 """Called with a number of bytes each time that many more are through; from any thread."""
@@ -29,12 +45,14 @@ class Entry:
     """One file below a location.
 
     `path` is relative to the location, POSIX, never absolute and without `..`; `size` is in bytes, None where the
-    store does not tell; `etag` is whatever changes with the content, None where the store does not tell.
+    store does not tell; `etag` is whatever changes with the content, None where the store does not tell;
+    `modified` is when it was written, by the clock of the store or file system.
     """
 
     path: str
     size: int | None = None
     etag: str | None = None
+    modified: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,12 @@ class Destination(Protocol):
 
     def read(self, path: str) -> bytes:
         """One small file, whole."""
+
+    def as_source(self) -> Source:
+        """The location as something to read, with the destination's own credentials."""
+
+    def siblings(self) -> tuple[str, ...]:
+        """Names beside the location that begin with its own name, sorted."""
 
     def scratch(self) -> Path | None:
         """A new, empty directory on the destination's own file system, so that `publish` is a rename; None for a store.

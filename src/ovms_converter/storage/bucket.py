@@ -10,7 +10,7 @@ from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames, translate
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, ObjectMeta
     from obstore.store import ObjectStore
 
 __all__ = ["CHUNK", "Bucket", "ObstoreBucket", "quoted_etag"]
@@ -38,6 +38,9 @@ class Bucket(Protocol):
 
     async def list(self, prefix: str) -> list[Entry]:
         """All objects whose key begins with `prefix/`, all of the bucket for ""; `path` is the whole key."""
+
+    async def children(self, prefix: str) -> Sequence[str]:
+        """The names directly below `prefix/`, of objects and of what would be directories."""
 
     def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` of the object that `entry` told of, in chunks of about
@@ -101,7 +104,7 @@ class ObstoreBucket:
                 meta = await head_async(self._reader, key)
         except NotFoundError:
             return None
-        return Entry(key, meta["size"], quoted_etag(meta["e_tag"]))
+        return _entry(meta)
 
     async def list(self, prefix: str) -> list[Entry]:
         """See `Bucket.list`."""
@@ -110,13 +113,22 @@ class ObstoreBucket:
         entries: list[Entry] = []
         with self._told(prefix):
             async for page in obstore.list(self._reader, prefix or None, chunk_size=1000):
-                entries += [Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"])) for meta in page]
+                entries += map(_entry, page)
                 if len(entries) > MAX_ENTRIES:
                     raise LocationError(
                         f"`{self.names.bucket}/{prefix}` holds more than {MAX_ENTRIES:,} objects",
                         hint="name the prefix of the model itself",
                     )
         return entries
+
+    async def children(self, prefix: str) -> Sequence[str]:
+        """See `Bucket.children`."""
+        from obstore import list_with_delimiter_async
+
+        with self._told(prefix):
+            found = await list_with_delimiter_async(self._reader, prefix or None)
+        paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+        return [path.rpartition("/")[2] for path in paths]
 
     async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
         """See `Bucket.stream`."""
@@ -197,6 +209,10 @@ class ObstoreBucket:
             yield
         except (BaseError, OSError, ValueError) as error:
             raise translate(error, self.names, key) from None
+
+
+def _entry(meta: "ObjectMeta") -> Entry:
+    return Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"]), meta["last_modified"])
 
 
 def _lacks_conditions(error: Exception) -> bool:

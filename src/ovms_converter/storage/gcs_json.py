@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -67,6 +68,19 @@ class JsonBucket:
             token = page.get("nextPageToken")
             if not token:
                 return entries
+            query["pageToken"] = token
+
+    async def children(self, prefix: str) -> Sequence[str]:
+        """See `Bucket.children`."""
+        query = {"delimiter": "/"} | ({"prefix": f"{prefix}/"} if prefix else {})
+        paths: list[str] = []
+        while True:
+            page = await self._json("GET", f"/storage/v1/b/{self._bucket}/o?{urlencode(query)}", "")
+            paths += page.get("prefixes", ())
+            paths += [item["name"] for item in page.get("items", ())]
+            token = page.get("nextPageToken")
+            if not token:
+                return [path.rstrip("/").rpartition("/")[2] for path in paths]
             query["pageToken"] = token
 
     async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
@@ -175,4 +189,6 @@ class JsonBucket:
 def _entry(item: Mapping[str, Any]) -> Entry:
     md5 = item.get("md5Hash")
     etag = f'"{base64.b64decode(md5).hex()}"' if md5 else None
-    return Entry(item["name"], int(item.get("size") or 0), etag)
+    updated = item.get("updated")
+    modified = datetime.fromisoformat(updated.replace("Z", "+00:00")) if updated else None
+    return Entry(item["name"], int(item.get("size") or 0), etag, modified)

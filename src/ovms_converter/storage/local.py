@@ -3,10 +3,11 @@
 import contextlib
 import errno
 import os
-import secrets
 import shutil
 import stat
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
 from ovms_converter.errors import (
@@ -20,18 +21,15 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.location import Location, why_unsafe
+from ovms_converter.storage.scratch import SCRATCH_PREFIX, Scratch, clear_dead, make
 
 __all__ = [
-    "SCRATCH_PREFIX",
     "LocalDestination",
     "LocalSource",
     "disk_error",
     "open_destination",
     "open_source",
 ]
-
-SCRATCH_PREFIX = ".ovms-"
-"""Names that OVMS skips (they are no number) and that no listing of ours shows."""
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
@@ -131,7 +129,8 @@ class LocalSource:
 
 
 def _entry(path: str, status: os.stat_result) -> Entry:
-    return Entry(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ino}")
+    modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
+    return Entry(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ino}", modified)
 
 
 def _walk(directory: Path, prefix: str, above: frozenset[tuple[int, int]], entries: list[Entry]) -> None:
@@ -164,10 +163,11 @@ class LocalDestination:
         """See `Destination.check_writable`: a directory is made and removed where the first one would have
         to be made.
         """
-        probe = self._existing() / f"{SCRATCH_PREFIX}probe-{secrets.token_hex(6)}"
+        existing = self._existing()
         with _told(self.location):
-            probe.mkdir()
-            probe.rmdir()
+            probe = make(existing)
+            probe.path.rmdir()
+        probe.release()
 
     def list(self) -> tuple[Entry, ...]:
         """See `Destination.list`."""
@@ -179,37 +179,53 @@ class LocalDestination:
         """See `Destination.read`."""
         return LocalSource(self.location).read(path)
 
+    def as_source(self) -> LocalSource:
+        """See `Destination.as_source`."""
+        return LocalSource(self.location)
+
+    def siblings(self) -> tuple[str, ...]:
+        """See `Destination.siblings`."""
+        own = self._path.name
+        with _told(self.location):
+            names = [path.name for path in self._path.parent.iterdir()]
+        return tuple(sorted(name for name in names if name.startswith(own) and name != own))
+
     def scratch(self) -> Path | None:
         """See `Destination.scratch`: in the nearest directory that exists, so that a failed run leaves none
         behind.
         """
-        path = self._existing() / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
+        existing = self._existing()
+        for directory in (self._path, *self._path.parents):
+            clear_dead(directory)
         with _told(self.location):
-            path.mkdir()
-        return path
+            held = make(existing)
+        weakref.finalize(self, held.release)
+        return held.path
 
     def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
         """See `Destination.publish`: all is flushed to the disk before the one rename that shows it."""
         target = self._path / directory
         missing = self._missing()
-        staging: Path | None = None
+        staging: Scratch | None = None
         try:
             with _told(self.location.child(directory)):
                 self._refuse_existing(target, directory)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                staging = target.parent / f"{SCRATCH_PREFIX}{secrets.token_hex(6)}"
-                staging.mkdir()
+                staging = make(target.parent)
                 for name, file in files.items():
-                    self._place(file, staging, name)
-                    progress((staging / name).stat().st_size)
-                _flush_tree(staging)
-                self._show(staging, target, directory)
+                    self._place(file, staging.path, name)
+                    progress((staging.path / name).stat().st_size)
+                _flush_tree(staging.path)
+                self._show(staging.path, target, directory)
                 _flush(target.parent)
         except BaseException:
             if staging:
-                shutil.rmtree(staging, ignore_errors=True)
+                shutil.rmtree(staging.path, ignore_errors=True)
             _remove_empty(missing)
             raise
+        finally:
+            if staging:
+                staging.release()
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Destination.remove`; directories that become empty go too."""

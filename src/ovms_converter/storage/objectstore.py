@@ -9,6 +9,7 @@ import secrets
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ovms_converter.errors import (
@@ -21,7 +22,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage import background
-from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
+from ovms_converter.storage.base import PROBE, Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.bucket import PART, Bucket
 from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
@@ -29,10 +30,6 @@ from ovms_converter.storage.transfer import Download, Wanted, all_of, received
 
 __all__ = ["ObjectDestination", "ObjectSource"]
 
-PROBE = ".ovms-converter-probe-"
-"""Name of the object that is written and removed to learn whether writing is allowed; OVMS skips such
-names.
-"""
 UPLOAD_TRIES = 3
 CLEAN_UP_SECONDS = 10
 _IN_MEMORY = 32 << 20
@@ -92,7 +89,7 @@ class ObjectSource:
         head: Entry | BaseException | None = answers[0]
         below: Sequence[Entry] | BaseException = answers[1]
         if isinstance(head, Entry) and (head.size or not below):
-            return Listing(True, (Entry(self.location.name, head.size, head.etag),))
+            return Listing(True, (replace(head, path=self.location.name),))
         if isinstance(below, BaseException):
             # The answer to a listing says why; that to a HEAD has no body.
             raise below
@@ -146,7 +143,7 @@ def _relative(entries: Sequence[Entry], prefix: str, location: Location) -> list
     Raises `LocationError` for a key that is no safe path.
     """
     cut = len(prefix) + 1 if prefix else 0
-    below = [Entry(entry.path[cut:], entry.size, entry.etag) for entry in entries]
+    below = [replace(entry, path=entry.path[cut:]) for entry in entries]
     parents = {entry.path[:end] for entry in below for end, letter in enumerate(entry.path) if letter == "/"}
     kept = [entry for entry in below if entry.size or (entry.path and entry.path not in parents)]
     for entry in kept:
@@ -213,6 +210,18 @@ class ObjectDestination:
             return await received(self._bucket, Wanted(key, path, size, entry), 0, size)
 
         return background.run(whole)
+
+    def as_source(self) -> ObjectSource:
+        """See `Destination.as_source`."""
+        return ObjectSource(self.location, self._bucket)
+
+    def siblings(self) -> tuple[str, ...]:
+        """See `Destination.siblings`."""
+        parent, _, own = self.location.path.rpartition("/")
+        if not own:
+            return ()
+        names = background.run(lambda: self._bucket.children(parent))
+        return tuple(sorted(name for name in set(names) if name.startswith(own) and name != own))
 
     def scratch(self) -> Path | None:
         """See `Destination.scratch`: a store has none."""
