@@ -1,4 +1,4 @@
-"""The client: it starts the child process, hands it one job, and makes an answer of whatever happens to it."""
+"""The client: it starts the child process, hands it one job, makes an answer of whatever happens to it."""
 
 import contextlib
 import os

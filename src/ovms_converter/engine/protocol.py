@@ -12,11 +12,20 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
-from ovms_converter import errors
 from ovms_converter.engine.job import ConversionJob, OutputComparison, Port
-from ovms_converter.errors import ConverterError, InternalError, RequestError
+from ovms_converter.errors import (
+    AmbiguousModelError,
+    ConverterError,
+    CorruptModelError,
+    InternalError,
+    ModelError,
+    RequestError,
+    ResourceError,
+    UnsupportedModelError,
+    VerificationError,
+)
 from ovms_converter.events import Note, Stage
 from ovms_converter.optimizer.arguments import OptimizerArguments
 
@@ -137,14 +146,10 @@ def decode_message(line: bytes) -> Message:
 
 def raised(message: Failed) -> ConverterError:
     """The error that the child ended with, of the same class; `InternalError` if it is none of ours."""
-    kind = getattr(errors, message.kind, None) if message.kind in errors.__all__ else None
-    if kind is None or kind is ConverterError or not issubclass(kind, ConverterError):
-        return InternalError(message.message, hint=message.hint)
-    if issubclass(kind, errors.InterruptedRunError):
-        return InternalError(message.message, hint=message.hint)
+    kind = _ERRORS.get(message.kind, InternalError)
     if issubclass(kind, RequestError):
         return kind(message.message, hint=message.hint, parameter=message.parameter)
-    return cast("type[ConverterError]", kind)(message.message, hint=message.hint)
+    return kind(message.message, hint=message.hint)
 
 
 def _line(value: Mapping[str, object]) -> bytes:
@@ -224,6 +229,19 @@ def _failed(value: _Json) -> Failed:
         traceback=_text(value["traceback"]),
     )
 
+
+_ERRORS: Mapping[str, type[ConverterError]] = {
+    kind.__name__: kind
+    for kind in (
+        AmbiguousModelError,
+        CorruptModelError,
+        ModelError,
+        RequestError,
+        ResourceError,
+        UnsupportedModelError,
+        VerificationError,
+    )
+}
 
 _DECODERS: Mapping[str, Callable[[_Json], Message]] = {
     "Doing": _doing,

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import threading
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--log-level", default="ERROR")
     options = parser.parse_args()
     _die_with(options.parent)
+    _volunteer_for_the_oom_killer()
     # A crash is an expected end here: no core file as large as the model.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if options.memory_limit is not None:
@@ -62,6 +64,12 @@ def _watch_parent() -> None:
     """End this process when the parent's end of the job pipe closes."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
+
+
+def _volunteer_for_the_oom_killer() -> None:
+    """Let the kernel end this process before its parent, which can then tell what happened."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _limit_memory(limit: int) -> None:

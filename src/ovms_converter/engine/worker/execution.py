@@ -5,12 +5,10 @@ model costs its size in anonymous memory. Three methods, by the bytes of weights
 them:
 
 1. Up to `WHOLE_BYTES`: compiled as it is, the way a server does.
-2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input
-of a
-   dynamic shape is neither repacked nor copied, so it costs nothing. (One of a static shape would be copied.)
-3. If what then remains is still above the limit (convolutions), the graph is cut into parts of at most
-`PART_BYTES` of
-   weights in topological order, and each is compiled, run on the results of those before it, and freed.
+2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input of
+   a dynamic shape is neither repacked nor copied, so it costs nothing. (One of a static shape is copied.)
+3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in topological
+   order, and each is compiled, run on the results of those before it, and freed (`cutting`).
 
 All methods run the same operations of the written file on the same weights. What 2 and 3 do not exercise is
 the plugin's fusing and repacking of just those weights, or across the cuts. Where one of them cannot compile
@@ -18,7 +16,7 @@ or run a model, the model is run whole: the verdict is never that of the method.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -26,10 +24,13 @@ import numpy as np
 import openvino as ov
 from openvino import op
 
-__all__ = ["CPU_CONFIG", "PART_BYTES", "WHOLE_BYTES", "Method", "Runner", "Tensor", "methods", "weigh"]
+from ovms_converter.engine.worker.cutting import FED_PART_BYTES, Key, Part, compiled_bytes, cut, key_of
+
+__all__ = ["CPU_CONFIG", "WHOLE_BYTES", "Method", "Runner", "Tensor", "methods", "weigh"]
 
 WHOLE_BYTES = 112 << 20
-PART_BYTES = 48 << 20
+"""The weights that a model may have to be compiled as it is."""
+
 _FED_BYTES = 1 << 20
 
 CPU_CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -37,10 +38,8 @@ CPU_CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
 
 Tensor: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | ov.Tensor"
 _Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
-_Key: TypeAlias = tuple[str, int]
 
 _WEIGHT_CONSUMERS = frozenset({"MatMul", "Gather"})
-_STATEFUL = frozenset({"ReadValue", "Assign"})
 
 
 class Runner(Protocol):
@@ -67,17 +66,7 @@ def methods(model: ov.Model) -> tuple[Method, ...]:
 
 def weigh(model: ov.Model) -> int:
     """Bytes of a model's weights as the CPU plugin would hold them: compressed ones are expanded to f32."""
-    return sum(_weight(node) for node in model.get_ops() if node.get_type_name() == "Constant")
-
-
-def _weight(constant: ov.Node) -> int:
-    """Bytes of one weight in the plugin; a compressed weight is one whose only use is a Convert."""
-    stored = int(constant.get_byte_size())
-    if all(
-        target.get_node().get_type_name() == "Convert" for target in constant.output(0).get_target_inputs()
-    ):
-        return max(stored, 4 * int(np.prod(constant.get_output_shape(0), dtype=np.int64)))
-    return stored
+    return sum(compiled_bytes(node) for node in model.get_ops() if node.get_type_name() == "Constant")
 
 
 def _whole(model: ov.Model, core: ov.Core) -> Runner:
@@ -86,7 +75,9 @@ def _whole(model: ov.Model, core: ov.Core) -> Runner:
 
 def _bounded(model: ov.Model, core: ov.Core) -> Runner:
     fed = _feed_weights(model)
-    parts = _cut(model) if weigh(model) > WHOLE_BYTES else []
+    sizes = {weight.name: int(weight.tensor.get_byte_size()) for weight in fed}
+    bounded = weigh(model) <= WHOLE_BYTES and sum(sizes.values()) <= FED_PART_BYTES
+    parts = [] if bounded else cut(model, sizes)
     return _Fed(_Parts(parts, model, core) if parts else _Whole(model, core), fed)
 
 
@@ -119,8 +110,9 @@ class _Fed:
 
 @dataclass(frozen=True)
 class _FedWeight:
-    """`tensor` is a view of the mapped file; `constant` keeps the mapping alive."""
+    """`name` is the unique name of the input; `tensor` is a view of the mapped file that `constant` keeps."""
 
+    name: str
     tensor: ov.Tensor
     constant: ov.Node
 
@@ -141,7 +133,7 @@ def _feed_weights(model: ov.Model) -> list[_FedWeight]:
         for target in constant.output(0).get_target_inputs():
             target.replace_source_output(parameter.output(0))
         parameters.append(parameter)
-        fed.append(_FedWeight(constant.get_tensor_view(), constant))
+        fed.append(_FedWeight(parameter.get_name(), constant.get_tensor_view(), constant))
     if parameters:
         model.add_parameters(parameters)
         model.validate_nodes_and_infer_types()
@@ -180,30 +172,21 @@ def _free_dimension(constant: ov.Node) -> int | None:
     return free
 
 
-@dataclass
-class _Part:
-    """A slice of the graph: `needs` are the values it takes, in its inputs' order; `gives` are its results."""
-
-    model: ov.Model
-    needs: list[_Key]
-    gives: list[_Key]
-
-
 class _Parts:
     """Runs the parts of a model one after another; each is compiled anew, for memory, at every run."""
 
     repeatable = False
 
-    def __init__(self, parts: list[_Part], model: ov.Model, core: ov.Core) -> None:
+    def __init__(self, parts: list[Part], model: ov.Model, core: ov.Core) -> None:
         self._parts = parts
         self._core = core
         self._inputs = [(node.get_name(), 0) for node in model.get_parameters()]
-        self._outputs = [_key(node.input_value(0)) for node in model.get_results()]
+        self._outputs = [key_of(node.input_value(0)) for node in model.get_results()]
         self.method = f"compiled and run in {len(parts)} parts"
 
     def run(self, inputs: Sequence[Tensor]) -> list[_Array]:
         uses = Counter(key for part in self._parts for key in part.needs) + Counter(self._outputs)
-        values: dict[_Key, Tensor] = dict(zip(self._inputs, inputs, strict=True))
+        values: dict[Key, Tensor] = dict(zip(self._inputs, inputs, strict=True))
         for part in self._parts:
             request = self._core.compile_model(part.model, "CPU", CPU_CONFIG).create_infer_request()
             results = request.infer([values[key] for key in part.needs])
@@ -215,88 +198,3 @@ class _Parts:
 
 def _array(value: Tensor) -> _Array:
     return value.data if isinstance(value, ov.Tensor) else value
-
-
-def _key(output: ov.Output) -> _Key:
-    return output.get_node().get_name(), output.get_index()
-
-
-def _cut(model: ov.Model) -> list[_Part]:
-    """Cut a model into parts of bounded weights, in topological order; an empty list if it cannot be cut.
-
-    Constants and what is computed from constants alone belong to no part: they come along with every part
-    that uses them. A subgraph operation (If, Loop, TensorIterator) with its body is one operation.
-    """
-    nodes = model.get_ordered_ops()
-    if any(node.get_type_name() in _STATEFUL for node in nodes):
-        return []
-    fixed = _weights_of_fixed_nodes(nodes)
-    if any(result.input_value(0).get_node().get_name() in fixed for result in model.get_results()):
-        return []
-    groups = _groups([node for node in nodes if _computes(node, fixed)], fixed)
-    place = {node.get_name(): number for number, group in enumerate(groups) for node in group}
-    given: dict[_Key, ov.Output] = {}
-    needed: list[dict[_Key, list[ov.Input]]] = [{} for _ in groups]
-    for number, group in enumerate(groups):
-        for target in (target for node in group for target in node.inputs()):
-            source = target.get_source_output()
-            name = source.get_node().get_name()
-            if name not in fixed and place.get(name) != number:
-                needed[number].setdefault(_key(source), []).append(target)
-                given[_key(source)] = source
-    for result in model.get_results():
-        given[_key(result.input_value(0))] = result.input_value(0)
-    parts = []
-    for number, needs in enumerate(needed):
-        parameters = []
-        for key, targets in needs.items():
-            source = given[key]
-            parameter = op.Parameter(source.get_element_type(), source.get_partial_shape())
-            for target in targets:
-                target.replace_source_output(parameter.output(0))
-            parameters.append(parameter)
-        gives = {key: output for key, output in given.items() if place.get(key[0]) == number}
-        results = [op.Result(output) for output in gives.values()]
-        parts.append(_Part(ov.Model(results, parameters, f"part {number}"), list(needs), list(gives)))
-    return parts
-
-
-def _weights_of_fixed_nodes(nodes: Sequence[ov.Node]) -> Mapping[str, frozenset[tuple[str, int]]]:
-    """For every node that no input reaches, by name: the constants under it, each with its bytes."""
-    fixed: dict[str, frozenset[tuple[str, int]]] = {}
-    for node in nodes:
-        kind = node.get_type_name()
-        if kind == "Constant":
-            fixed[node.get_name()] = frozenset({(node.get_name(), _weight(node))})
-        elif kind not in ("Parameter", "Result") and not kind.startswith("Random"):
-            sources = [value.get_node().get_name() for value in node.input_values()]
-            if sources and all(source in fixed for source in sources):
-                fixed[node.get_name()] = frozenset().union(*(fixed[source] for source in sources))
-    return fixed
-
-
-def _computes(node: ov.Node, fixed: Mapping[str, object]) -> bool:
-    return node.get_type_name() not in ("Parameter", "Result") and node.get_name() not in fixed
-
-
-def _groups(nodes: Sequence[ov.Node], fixed: Mapping[str, frozenset[tuple[str, int]]]) -> list[list[ov.Node]]:
-    """Consecutive nodes whose weights together are at most `PART_BYTES`, or one node that is larger alone."""
-    return list(_grouped(nodes, fixed))
-
-
-def _grouped(
-    nodes: Sequence[ov.Node], fixed: Mapping[str, frozenset[tuple[str, int]]]
-) -> Iterator[list[ov.Node]]:
-    group: list[ov.Node] = []
-    weights: frozenset[tuple[str, int]] = frozenset()
-    for node in nodes:
-        own = frozenset().union(
-            *(fixed.get(value.get_node().get_name(), frozenset()) for value in node.input_values())
-        )
-        if group and sum(size for _, size in weights | own) > PART_BYTES:
-            yield group
-            group, weights = [], frozenset()
-        group.append(node)
-        weights |= own
-    if group:
-        yield group

@@ -22,7 +22,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What free dimensions are set to: first ones to `batch`, all others to `other`; a free rank to `rank`."""
+    """What free dimensions are set to: first ones to `batch`, others to `other`; a free rank to `rank`."""
 
     batch: int
     other: int

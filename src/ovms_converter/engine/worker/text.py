@@ -6,7 +6,7 @@ _LONGEST = 300
 
 
 def cause(error: BaseException) -> str:
-    """The line of an exception's text that tells what is wrong, without OpenVINO's own files and conditions."""
+    """The line of an exception's text that tells what is wrong, without OpenVINO's files and conditions."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
     line = (telling or lines or [type(error).__name__])[0]

@@ -78,9 +78,7 @@ def _run(runner: Runner, inputs: Sequence[ov.Output]) -> Verified:
     try:
         runner.run(_tensors(inputs, Sizes(2, sizes.other, sizes.rank)))
     except (RuntimeError, ValueError) as error:
-        note = (
-            f"the model's batch is free, but it runs with a batch of 1 and not with one of 2: {cause(error)}"
-        )
+        note = f"the batch is free, but the model runs with one of 1 and not with one of 2: {cause(error)}"
         return Verified(f"{text} with a batch of 1", (note,))
     return Verified(f"{text} with a batch of 1 and of 2")
 
