@@ -11,7 +11,7 @@ from ovms_converter.errors import AmbiguousModelError, CorruptModelError
 from ovms_converter.formats.checkpoint import read_checkpoint
 from ovms_converter.formats.saved_model import Signature, describe_saved_model, read_saved_model
 from ovms_converter.formats.tensorflow import serving_signature
-from ovms_converter.formats.wire import bytes_field
+from ovms_converter.formats.wire import bytes_field, read_varint
 
 KERAS = DATA / "mlflow/1.20.2-keras-tf-trained/model/data/model"
 TWO = DATA / "mlflow/1.30.1-keras-tf-two/model/data/model"
@@ -115,12 +115,35 @@ def test_a_truncated_graph_is_one_line_before_anything_is_fetched(copy: Path, ke
         formats.recognise(formats.LocalFiles(copy))
 
 
+def test_a_graph_of_unknown_size_is_not_taken_for_a_truncated_one() -> None:
+    contents = {
+        path.relative_to(KERAS).as_posix(): path.read_bytes() for path in KERAS.rglob("*") if path.is_file()
+    }
+    assert formats.recognise(MemoryFiles(contents, sizes_known=False)).format == "tensorflow.saved_model"
+
+
 def test_a_damaged_index_is_named(copy: Path) -> None:
     index = copy / "variables/variables.index"
     index.write_bytes(index.read_bytes()[:-1] + b"\0")
     found = formats.recognise(formats.LocalFiles(copy))
     with pytest.raises(CorruptModelError, match=r"`variables/variables\.index` is truncated or damaged"):
         formats.companions(copy, found)
+
+
+def test_a_compressed_index_is_left_to_openvino(copy: Path) -> None:
+    index = copy / "variables/variables.index"
+    data = bytearray(index.read_bytes())
+    whole = read_checkpoint(memoryview(bytes(data)))
+    footer = memoryview(data)[-48:]
+    _, at = read_varint(footer, 0)
+    _, at = read_varint(footer, at)
+    offset, at = read_varint(footer, at)
+    size, _ = read_varint(footer, at)
+    data[offset + size] = 1
+    index.write_bytes(data)
+    assert whole is not None
+    assert read_checkpoint(memoryview(data)) is None
+    assert formats.companions(copy, formats.recognise(formats.LocalFiles(copy))) == ()
 
 
 def test_recognising_reads_little() -> None:
@@ -176,6 +199,7 @@ def test_dimensions_of_a_signature() -> None:
 
 def test_the_checkpoint_lists_every_variable_with_its_place() -> None:
     found = read_checkpoint(memoryview((MODULE / "variables/variables.index").read_bytes()))
+    assert found is not None
     assert found.shards == 1
     weights = {stored.name: stored for stored in found.tensors if not stored.name.startswith("_")}
     assert all(stored.type == "float32" for stored in weights.values())

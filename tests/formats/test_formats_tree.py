@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -70,6 +72,23 @@ def test_a_numbered_directory_with_a_source_is_one() -> None:
 def test_a_tree_of_nothing_but_a_published_version_is_ir() -> None:
     with pytest.raises(UnsupportedModelError, match=r"`1/m\.xml` is OpenVINO IR already"):
         formats.recognise(MemoryFiles({"1/m.xml": IR, "1/m.bin": b"\0"}))
+
+
+def test_an_empty_tree_says_so() -> None:
+    with pytest.raises(UnsupportedModelError, match="no files"):
+        formats.recognise(MemoryFiles({}))
+
+
+def test_recognising_loads_no_framework(tmp_path: Path) -> None:
+    MemoryFiles({"m.onnx": onnx_bytes()}).write_to(tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from ovms_converter import formats;"
+        f"root = Path({str(tmp_path)!r}); files = formats.LocalFiles(root); model = formats.recognise(files);"
+        "formats.companions(root, model, files);"
+        "print([name for name in ('numpy', 'openvino', 'onnx', 'obstore') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_an_unknown_input_format_is_a_wrong_request() -> None:

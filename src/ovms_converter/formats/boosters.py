@@ -12,11 +12,14 @@ ADVICE = (
 """What the owner of boosted trees can do."""
 
 
+_UBJSON_INTEGERS = (b"i", b"U", b"I", b"l", b"L")
+
+
 def _xgboost(sample: Sample) -> str | None:
     head = sample.head
     if head.startswith((b"binf", b"CONFIG-offset:")):
         return "it has the old binary header `binf`"
-    if head.startswith(b"{L") and b"learner" in head[:64]:
+    if head[:1] == b"{" and head[1:2] in _UBJSON_INTEGERS and b"learner" in head[:64]:
         return "it is UBJSON with a `learner`"
     start = head[:512].lstrip()
     if start.startswith(b"{") and b'"learner"' in start[:256]:

@@ -51,8 +51,22 @@ def shard_count(head: bytes) -> int | None:
         return None
 
 
-def read_checkpoint(data: memoryview) -> Checkpoint:
-    """Read a `variables.index`. Raises `CorruptModelError`, also if its blocks are compressed."""
+class _CompressedError(Exception):
+    """A block is compressed."""
+
+
+def read_checkpoint(data: memoryview) -> Checkpoint | None:
+    """Read a `variables.index`; None if it is compressed, which TensorFlow allows and does not do by itself.
+
+    Raises `CorruptModelError`.
+    """
+    try:
+        return _read(data)
+    except _CompressedError:
+        return None
+
+
+def _read(data: memoryview) -> Checkpoint:
     if len(data) < _FOOTER or bytes(data[-8:]) != _MAGIC:
         raise CorruptModelError("the checkpoint's index does not end as one")
     at = len(data) - _FOOTER
@@ -93,7 +107,7 @@ def _block(handle: memoryview, at: int, data: memoryview | None = None) -> memor
     if size < 4 or offset + size + 1 > len(data):
         raise CorruptModelError("the checkpoint's index is truncated")
     if data[offset + size] != 0:
-        raise CorruptModelError("the checkpoint's index is compressed")
+        raise _CompressedError
     block = data[offset : offset + size]
     restarts = int(struct.unpack_from("<I", block, size - 4)[0])
     if 4 * (restarts + 1) > size:

@@ -1,5 +1,4 @@
-"""Files that are no model although somebody stored them as one: empty ones, pointers, error pages,
-archives."""
+"""Files that are no model although they were stored as one: empty ones, pointers, error pages, archives."""
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.refused import Refused, file_match, magic

@@ -155,6 +155,10 @@ def _listed(paths: Sequence[str]) -> str:
 
 def _unknown(tree: Tree) -> CorruptModelError | UnsupportedModelError:
     """Nothing was recognised: damage if a name claims a format, an unknown one otherwise."""
+    if not tree.paths:
+        return UnsupportedModelError(
+            "there are no files, so there is no model", hint="give the directory or file of the model itself"
+        )
     for path in tree.paths:
         sample = tree.sample(path)
         if (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
-from ovms_converter.formats.checkpoint import Checkpoint, read_checkpoint, shard_count
+from ovms_converter.formats.checkpoint import read_checkpoint, shard_count
 from ovms_converter.formats.local import mapped
 from ovms_converter.formats.outline import headers
 from ovms_converter.formats.saved_model import (
@@ -79,14 +79,11 @@ class SavedModelFormat:
         """Raise `CorruptModelError` if the graph is cut off or data files of the variables are missing."""
         path = _join(model.path, "saved_model.pb")
         sample = tree.sample(path)
-        with naming(path):
-            numbers = set()
-            for header in headers(
-                sample.window(), 0, sample.size if sample.size is not None else len(sample.head)
-            ):
-                numbers.add(header.number)
-            if 2 not in numbers:
-                raise CorruptModelError("it holds no meta graph")
+        file = sample.window()
+        if sample.size is not None:
+            with naming(path):
+                if all(header.number != 2 for header in list(headers(file, 0, sample.size))):
+                    raise CorruptModelError("it holds no meta graph")
         self._confirm_shards(tree, model)
 
     def _confirm_shards(self, tree: Tree, model: SourceModel) -> None:
@@ -126,6 +123,8 @@ class SavedModelFormat:
     def _check_variables(self, index: Path, named: str) -> None:
         with naming(named):
             checkpoint = mapped(index, read_checkpoint)
+        if checkpoint is None:
+            return
         sizes = {path.name: path.stat().st_size for path in index.parent.iterdir() if path.is_file()}
         for stored in checkpoint.tensors:
             shard = f"variables.data-{stored.shard:05}-of-{checkpoint.shards:05}"
@@ -181,8 +180,10 @@ def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int |
     if path not in tree:
         return 0, 0
     try:
-        checkpoint: Checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
+        checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
     except CorruptModelError:
+        checkpoint = None
+    if checkpoint is None:
         return None, None
     kept = [stored for stored in checkpoint.tensors if not any(part in stored.name for part in _BOOKKEEPING)]
     elements = sum(math.prod(size or 0 for size in stored.shape or ()) for stored in kept)

@@ -49,13 +49,13 @@ def inside(base: str, path: str, named_by: str) -> str:
             hint="only files below the model's own directory are read; copy the file there and name it "
             "relatively",
         )
-    return posixpath.join(base, *(part for part in parts if part not in ("", "."))) if parts else base
+    return posixpath.join(base, *(part for part in parts if part not in ("", ".")))
 
 
 class LocalFiles:
     """A file, or a directory with everything below it, on this machine.
 
-    `paths` limits the tree to some files. Links are followed to files, never to directories outside. Raises
+    `paths` limits the tree to some files. Links to files are followed, links to directories are not. Raises
     `NotFoundError`.
     """
 
