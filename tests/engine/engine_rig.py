@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def dense(path: Path, *, batch: int | str = "N", width: int = 4, layers: int = 1
 def slow(path: Path) -> Path:
     """A model that takes OpenVINO long: a chain so deep that compiling it takes minutes."""
     names = ["x", *(f"v{index}" for index in range(20000)), "y"]
-    nodes = [helper.make_node("Relu", [one], [other]) for one, other in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("Relu", [one], [other]) for one, other in pairwise(names)]
     return write(
         path, nodes, [value("x", TensorProto.FLOAT, [1, 4])], [value("y", TensorProto.FLOAT, [1, 4])]
     )
@@ -75,6 +76,10 @@ def convert(
 ) -> ConvertedModel:
     with Engine(scratch, listener=listener, time_limit=time_limit, memory_limit=memory_limit) as engine:
         return engine.convert(one)
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def children() -> list[int]:

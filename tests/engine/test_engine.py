@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from engine_rig import children, convert, dense, job, value, write
+from engine_rig import children, convert, dense, job, names_in, value, write
 from ovms_converter.engine.job import Port
 from ovms_converter.errors import ConverterError, ModelError, RequestError
 from ovms_converter.events import Event, Stage, StageFinished, StageStarted
@@ -19,7 +19,7 @@ from ovms_converter.events import Event, Stage, StageFinished, StageStarted
 def test_a_model_becomes_one_pair_of_files_with_the_stem_as_their_name(tmp_path: Path) -> None:
     model = dense(tmp_path / "source" / "net.onnx")
     result = convert(job(model, tmp_path / "out", stem="served"), tmp_path / "scratch")
-    assert sorted(os.listdir(tmp_path / "out")) == ["served.bin", "served.xml"]
+    assert names_in(tmp_path / "out") == ["served.bin", "served.xml"]
     assert (result.xml, result.bin) == (tmp_path / "out/served.xml", tmp_path / "out/served.bin")
     assert result.inputs == (Port("x", "f32", "[?,4]"),)
     assert result.outputs == (Port("y", "f32", "[?,4]"),)
@@ -51,7 +51,7 @@ def test_nothing_is_run_when_verification_is_off(tmp_path: Path) -> None:
 
 def test_scratch_is_empty_afterwards(tmp_path: Path) -> None:
     convert(job(dense(tmp_path / "m.onnx"), tmp_path / "out"), tmp_path / "scratch")
-    assert os.listdir(tmp_path / "scratch") == []
+    assert names_in(tmp_path / "scratch") == []
 
 
 def test_a_relative_path_is_one_of_the_callers_directory(
@@ -60,7 +60,7 @@ def test_a_relative_path_is_one_of_the_callers_directory(
     dense(tmp_path / "m.onnx")
     monkeypatch.chdir(tmp_path)
     convert(job(Path("m.onnx"), Path("out")), Path("scratch"))
-    assert sorted(os.listdir(tmp_path / "out")) == ["model.bin", "model.xml"]
+    assert names_in(tmp_path / "out") == ["model.bin", "model.xml"]
 
 
 def test_a_model_without_weights_gets_a_bin_that_is_not_empty(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ PART_BYTES = 48 << 20
 """The weights that are compiled into one part, as the plugin holds them."""
 
 FED_PART_BYTES = 192 << 20
-"""The weights that are fed to one part. They cost no memory, but the plugin reserves address space of their size
-during a run, which a memory limit counts."""
+"""The weights that are fed to one part. They cost no memory, but in a run the plugin reserves address space
+of their size, which a memory limit counts."""
 
 Key: TypeAlias = tuple[str, int]
 """A value in the graph: the unique name of the node that computes it, and the number of the node's output."""
@@ -34,7 +34,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Weight:
-    """A weight under a node: a constant with its bytes in the plugin, or a fed input with those of the file."""
+    """A weight under a node: a constant with its bytes in the plugin, or a fed input with its bytes."""
 
     name: str
     compiled: int
@@ -51,7 +51,7 @@ def key_of(output: ov.Output) -> Key:
 
 
 def compiled_bytes(constant: ov.Node) -> int:
-    """Bytes of one weight in the plugin; one whose only use is a Convert is compressed, and expanded to f32."""
+    """Bytes of one weight in the plugin; one whose only use is a Convert is compressed: it expands to f32."""
     stored = int(constant.get_byte_size())
     uses = [target.get_node().get_type_name() for target in constant.output(0).get_target_inputs()]
     if all(use == "Convert" for use in uses):
@@ -62,21 +62,20 @@ def compiled_bytes(constant: ov.Node) -> int:
 def cut(model: ov.Model, fed: Mapping[str, int]) -> list[Part]:
     """Cut a model into parts, in topological order; an empty list if it cannot be cut.
 
-    `fed` tells which of the model's inputs are weights, by unique name, with their bytes. Weights, and what is
-    computed from weights alone, belong to no part: they come along with every part that uses them. A subgraph
-    operation (If, Loop, TensorIterator) with its body is one operation. The model is changed.
+    `fed` tells which of the model's inputs are weights, by unique name, with their bytes. Weights, and what
+    is computed from weights alone, belong to no part: they come along with every part that uses them. A
+    subgraph operation (If, Loop, TensorIterator) with its body is one operation. The model is changed.
     """
     nodes = model.get_ordered_ops()
     if any(node.get_type_name() in _STATEFUL for node in nodes):
         return []
     fixed = _fixed(nodes, fed)
-    if any(result.input_value(0).get_node().get_name() in fixed for result in model.get_results()):
+    results = [result.input_value(0) for result in model.get_results()]
+    if any(output.get_node().get_name() in fixed for output in results):
         return []
     groups = list(_groups([node for node in nodes if _computes(node, fixed)], fixed))
     place = {node.get_name(): number for number, group in enumerate(groups) for node in group}
-    crossing: dict[Key, ov.Output] = {
-        key_of(end.input_value(0)): end.input_value(0) for end in model.get_results()
-    }
+    crossing: dict[Key, ov.Output] = {key_of(output): output for output in results}
     needed: list[dict[Key, list[ov.Input]]] = [{} for _ in groups]
     for number, group in enumerate(groups):
         for target in (target for node in group for target in node.inputs()):

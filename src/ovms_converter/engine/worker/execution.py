@@ -5,9 +5,11 @@ model costs its size in anonymous memory. Three methods, by the bytes of weights
 them:
 
 1. Up to `WHOLE_BYTES`: compiled as it is, the way a server does.
-2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input of
+2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input
+of
    a dynamic shape is neither repacked nor copied, so it costs nothing. (One of a static shape is copied.)
-3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in topological
+3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in
+topological
    order, and each is compiled, run on the results of those before it, and freed (`cutting`).
 
 All methods run the same operations of the written file on the same weights. What 2 and 3 do not exercise is
