@@ -54,7 +54,7 @@ def files(directory: Path, fingerprint: str, weights: bytes = b"weights") -> Map
 
 
 def publish(repository: ModelRepository, directory: Path, fingerprint: str, wanted: str = "next") -> int:
-    return repository.publish(files(directory, fingerprint), wanted, lambda count: None)
+    return repository.publish(files(directory, fingerprint), wanted, lambda count: None).number
 
 
 def test_versions_count_up_from_one(repository: ModelRepository, tmp_path: Path) -> None:

@@ -282,6 +282,17 @@ _RESULT = (
         default="auto", example="3",
     ),
     Parameter(
+        "keep", Kind.INTEGER, Group.RESULT,
+        "How many versions are kept: after a new one was published, older ones are removed, the lowest "
+        "first. All by default.",
+        example="5",
+    ),
+    Parameter(
+        "dry_run", Kind.FLAG, Group.RESULT,
+        "Do everything but publish, and tell what would be published.",
+        default="false", example="true",
+    ),
+    Parameter(
         "verify", Kind.TEXT, Group.RESULT,
         "How the result is checked before it is published: not at all, by running it once, "
         "or by comparing it with its source.",

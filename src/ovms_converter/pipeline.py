@@ -21,11 +21,17 @@ from typing import Any
 from ovms_converter import formats
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
-from ovms_converter.errors import AmbiguousModelError, NotFoundError, RequestError, ResourceError
+from ovms_converter.errors import (
+    AmbiguousModelError,
+    ConverterError,
+    NotFoundError,
+    RequestError,
+    ResourceError,
+)
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
 from ovms_converter.formats.base import Files, SourceModel
 from ovms_converter.record import build_record, digest, fingerprint, hashed
-from ovms_converter.repository import RECORD, ModelRepository
+from ovms_converter.repository import RECORD, ModelRepository, Published
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Listing, Progress, Source
@@ -39,7 +45,7 @@ class Outcome:
 
     `url`        the destination as it was given, which is what a server takes as its model path
     `version`    the number under it
-    `published`  False if the same result was there already and nothing was written
+    `published`  False if nothing was written: the same result was there already, or it was a dry run
     `inputs`, `outputs`  the served model's; empty where the source was published as it was
     `source_bytes`, `result_bytes`  sizes of what was read and of the files of the version
     `seconds`    wall time of each stage that ran
@@ -58,6 +64,7 @@ class Outcome:
     notes: tuple[str, ...]
     verified: str
     files: tuple[str, ...]
+    dry_run: bool = False
 
 
 def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Listener) -> Outcome:
@@ -232,7 +239,7 @@ class _Run:
 
     def _scratch(self, stack: ExitStack, work: Path) -> Path:
         """Where the result is written first: beside a destination on disk, so that publishing is a rename."""
-        result = self.destination.scratch()
+        result = None if self.request.dry_run else self.destination.scratch()
         if result is None:
             result = work / "result"
             result.mkdir()
@@ -301,14 +308,17 @@ class _Run:
             path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             files = {RECORD: path} | results
             sizes = {name: file.stat().st_size for name, file in files.items()}
-            number = self.repository.publish(files, self.request.model_version, progress)
+            published = self._to_repository(files, progress)
+        if published.written:
+            self._tidy(published.number)
+        number = published.number
         notes = converted.notes if converted else ()
         for note in notes:
             self.listen(Note("warning", note))
         return Outcome(
             url=self.request.output.text,
             version=number,
-            published=True,
+            published=published.written,
             source_format=model.format,
             evidence=model.evidence,
             inputs=converted.inputs if converted else (),
@@ -319,7 +329,31 @@ class _Run:
             notes=notes,
             verified=record["verification"],
             files=tuple(sorted(f"{number}/{name}" for name in files)),
+            dry_run=self.request.dry_run,
         )
+
+    def _to_repository(self, files: Mapping[str, Path], progress: Progress) -> Published:
+        wanted = self.request.model_version
+        if self.request.dry_run:
+            return Published(self.repository.number_for(wanted), written=False)
+        return self.repository.publish(files, wanted, progress)
+
+    def _tidy(self, number: int) -> None:
+        """Remove leftovers and versions that are too old. The new one is there, whatever becomes of these."""
+        try:
+            for path in self.repository.clean(number):
+                self.listen(Note("debug", f"removed `{path}`, which a run that was killed had left"))
+            if self.request.keep is None:
+                return
+            retired = self.repository.retire(self.request.keep, number)
+        except ConverterError as error:
+            self.listen(Note("warning", f"old versions were not removed: {error.message}"))
+            return
+        if retired.numbers:
+            numbers = ", ".join(map(str, retired.numbers))
+            self.listen(Note("info", f"removed version {numbers}: `keep` is {self.request.keep}"))
+        for path in retired.left:
+            self.listen(Note("warning", f"`{path}` is not of this program's making, and was left"))
 
 
 def _openvino_version() -> str:

@@ -10,6 +10,8 @@ from typing import Any
 from ovms_converter._version import __version__
 from ovms_converter.engine.job import ConvertedModel, Port
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.repository.graph import read_graph
+from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedFile, FetchedTree
 
@@ -94,12 +96,19 @@ def build_record(
         ),
         "parameters": parameters,
         "versions": {"ovms_converter": __version__, "openvino": openvino_version},
+        "minimum_openvino": _minimum_openvino(converted),
         "inputs": _ports(converted.inputs) if converted else [],
         "outputs": _ports(converted.outputs) if converted else [],
         "verification": converted.verified if converted else "not verified: published as it was",
         "notes": list(converted.notes) if converted else [],
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
     }
+
+
+def _minimum_openvino(converted: ConvertedModel | None) -> str | None:
+    """The oldest release that reads the result; None if that is not known."""
+    found = minimum_openvino(read_graph(converted.xml.read_bytes())) if converted else None
+    return found[0] if found else None
 
 
 def _ports(ports: Sequence[Port]) -> list[dict[str, str]]:

@@ -37,6 +37,8 @@ class ConversionRequest:
     `output_format`  "openvino", or the input's own format: then the files are published as they are
     `model_name`     stem of the published files, None for the source's own
     `model_version`  "auto", "next" or a number as text
+    `keep`           how many versions are left after publishing, None for all
+    `dry_run`        True if nothing is published
     `verify`         "auto", "off", "load" or "compare"
     `parameters`     what was given, by name, for the record
     """
@@ -50,6 +52,8 @@ class ConversionRequest:
     model_version: str
     verify: str
     mapping_config: bool
+    keep: int | None
+    dry_run: bool
     parameters: Mapping[str, Given]
 
 
@@ -97,7 +101,9 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_name=stem,
         model_version=version,
         verify=value_of("verify"),
-        mapping_config=value_of("mapping_config").lower() in ("true", "yes", "on", "1"),
+        mapping_config=value_of("mapping_config").lower() in _TRUE,
+        keep=_keep(value_of("keep")),
+        dry_run=value_of("dry_run").lower() in _TRUE,
         parameters=MappingProxyType(values),
     )
 
@@ -151,7 +157,20 @@ def _check_value(parameter: Parameter, value: str) -> None:
         )
 
 
-_BOOLEANS = frozenset({"true", "false", "yes", "no", "on", "off", "1", "0", "t", "f", "y", "n"})
+_TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
+_BOOLEANS = _TRUE | {"false", "no", "off", "0", "f", "n"}
+
+
+def _keep(value: str) -> int | None:
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise RequestError(
+            f"`keep` is `{value}`; it is a whole number above 0",
+            hint="`--keep 1` leaves nothing but the newest version; leave it out to keep all",
+            parameter="keep",
+        )
+    return int(value)
 
 
 def _source(values: Mapping[str, Given]) -> Location:

@@ -1,0 +1,79 @@
+"""Which directories a server takes for versions, and whether all files of a version are there.
+
+OVMS reads a directory's name with C++'s `stoll`, so `2.partial` is version 2 too, serves the highest number
+by default, and never looks into a loaded version again (model_server, src/modelmanager.cpp).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ovms_converter.errors import ConverterError
+from ovms_converter.storage.base import Destination, Entry
+
+__all__ = ["RECORD", "Version", "read_record", "version_number", "versions_of"]
+
+RECORD = "conversion.json"
+_STOLL = re.compile(r"\s*\+?(\d+)", re.ASCII)
+
+
+def version_number(directory: str) -> int | None:
+    """The version that OVMS takes a directory for, None if it skips it.
+
+    >>> [version_number(name) for name in ("1", "01", "2-partial", "latest", "0")]
+    [1, 1, 2, None, None]
+    """
+    match = _STOLL.match(directory)
+    return int(match.group(1)) or None if match else None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version directory that exists: its number, its name, and its files by their name in it."""
+
+    number: int
+    directory: str
+    files: Mapping[str, Entry]
+
+    @property
+    def modified(self) -> datetime | None:
+        """When the last of its files was written, by the store's clock; None if that is not known of all."""
+        times = [entry.modified for entry in self.files.values()]
+        known = [time for time in times if time]
+        return max(known) if known and len(known) == len(times) else None
+
+    def holds(self, files: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether every file of a record is there with its size."""
+        return bool(files) and all(
+            name in self.files and self.files[name].size in (None, facts.get("size"))
+            for name, facts in files.items()
+        )
+
+
+def versions_of(entries: Iterable[Entry]) -> tuple[Version, ...]:
+    """All versions of a listing, finished or not, lowest first."""
+    directories: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        directory, slash, name = entry.path.partition("/")
+        if slash:
+            directories.setdefault(directory, {})[name] = entry
+    numbered = [(version_number(name), name, files) for name, files in directories.items()]
+    return tuple(
+        sorted((Version(n, name, files) for n, name, files in numbered if n), key=lambda v: v.number)
+    )
+
+
+def read_record(destination: Destination, version: Version) -> dict[str, Any] | None:
+    """The record of a version; None if it has none, or one that is not this program's."""
+    if RECORD not in version.files:
+        return None
+    try:
+        record = json.loads(destination.read(f"{version.directory}/{RECORD}"))
+    except (ValueError, ConverterError):
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+        return None
+    return record if all(isinstance(facts, dict) for facts in record["files"].values()) else None
