@@ -10,7 +10,7 @@ from pathlib import Path
 from ovms_converter.errors import ModelError, RequestError
 from ovms_converter.optimizer import shapes
 from ovms_converter.optimizer.arguments import OptimizerArguments
-from ovms_converter.optimizer.ends import Ends, arrange, name_ends
+from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends
 from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import Model, native_errors, ov
 from ovms_converter.optimizer.onnx_source import OnnxSource
@@ -54,13 +54,14 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
     layouts = resolve_layouts(arguments, source, ends)
-    types = {each.point.name: each.type for each in plan.inputs if each.point.original and each.type}
     notes = [*source.notes, *_no_ops(arguments), *_layout_hint(source, converted, ends, arguments)]
-    converted, told = preprocess(converted, source, arguments, ends, layouts, types)
+    converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
     if arguments.static_shape:
         fold_shapes(converted)
     name_ends(converted, ends)
-    apply_transformations(converted, arguments.transform)
+    if arguments.transform:
+        apply_transformations(converted, arguments.transform)
+        ends = ends_of(converted)
     name_ends(converted, renamed(arguments.rename, source, ends))
     return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys([*notes, *told])))
 

@@ -13,7 +13,7 @@ from ovms_converter.optimizer.native import Model, opset13, ov
 from ovms_converter.optimizer.source import GraphSource, Plan
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
-__all__ = ["Ends", "arrange", "meant", "name_ends"]
+__all__ = ["Ends", "arrange", "ends_of", "meant", "name_ends"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,14 @@ def name_ends(model: Model, ends: Ends) -> None:
                 port.get_tensor().set_names(set())
     for port, name in zip((*model.inputs, *model.outputs), (*ends.inputs, *ends.outputs), strict=True):
         port.get_tensor().set_names({name})
+
+
+def ends_of(model: Model) -> Ends:
+    """The names of a model whose inputs and outputs have one each."""
+    inputs, outputs = (
+        tuple(str(port.get_any_name()) for port in ports) for ports in (model.inputs, model.outputs)
+    )
+    return Ends(inputs, outputs)
 
 
 def meant(source: GraphSource, typed: str, available: Sequence[str], parameter: str) -> str:

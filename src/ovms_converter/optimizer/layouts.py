@@ -10,7 +10,7 @@ from ovms_converter.optimizer.source import GraphSource
 from ovms_converter.optimizer.suggestions import listed
 from ovms_converter.optimizer.values import Layout, LayoutChange
 
-__all__ = ["find_dimension", "resolve_layouts"]
+__all__ = ["check_rank", "find_dimension", "resolve_layouts"]
 
 
 def resolve_layouts(
@@ -44,6 +44,18 @@ def _names(changes: Sequence[LayoutChange], source: GraphSource, ends: Ends, par
             parameter=parameter,
         )
     return ends.inputs
+
+
+def check_rank(name: str, layout: Layout, shape: Sequence[object], parameter: str) -> None:
+    """Raise `RequestError` if a layout has more or fewer dimensions than the tensor."""
+    named = len(layout.dimensions)
+    fits = named - 1 <= len(shape) if "..." in layout.dimensions else named == len(shape)
+    if not fits:
+        raise RequestError(
+            f"the layout `{layout}` does not fit `{name}`, which has {len(shape)} dimensions",
+            hint=f"its shape is [{','.join('?' if size is None else str(size) for size in shape)}]",
+            parameter=parameter,
+        )
 
 
 def find_dimension(layout: Layout, letter: str, rank: int) -> int | None:

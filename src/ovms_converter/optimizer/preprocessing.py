@@ -5,7 +5,7 @@ follows from
 `layout`, else as in 2024.6 from the shape, else as in 2021.4 from where the framework has them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from openvino.preprocess import PrePostProcessor
@@ -13,10 +13,10 @@ from openvino.preprocess import PrePostProcessor
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ends import Ends, meant
-from ovms_converter.optimizer.layouts import find_dimension
+from ovms_converter.optimizer.layouts import check_rank, find_dimension
 from ovms_converter.optimizer.native import Model, native_errors, ov
 from ovms_converter.optimizer.shapes import sizes
-from ovms_converter.optimizer.source import GraphSource
+from ovms_converter.optimizer.source import GraphSource, Plan
 from ovms_converter.optimizer.suggestions import listed
 from ovms_converter.optimizer.values import ChannelValues, Layout, LayoutChange
 
@@ -81,13 +81,14 @@ def preprocess(
     arguments: OptimizerArguments,
     ends: Ends,
     layouts: Mapping[str, LayoutChange],
-    types: Mapping[str, str],
+    plan: Plan,
 ) -> tuple[Model, list[str]]:
     """The model with all steps before and behind it, and notes for the user; the order of its ends stays.
 
-    `types` are the element types that inputs shall have. Raises `RequestError` where values, layouts or
-    types do not fit the model.
+    The plan holds the element types that inputs shall have, and the order in which the user named them. Raises
+    `RequestError` where values, layouts or types do not fit the model.
     """
+    types = {each.point.name: each.type for each in plan.inputs if each.point.original and each.type}
     work = _Work({})
     for port, name in zip(model.inputs, ends.inputs, strict=True):
         change = layouts.get(name, LayoutChange(name, None))
@@ -99,12 +100,12 @@ def preprocess(
             type=types.get(name) if types.get(name) != port.get_element_type().get_type_name() else None,
         )
     work.outputs = {name: layouts[name] for name in ends.outputs if name in layouts}
+    _check_ranks(model, ends, layouts)
     if arguments.nhwc_to_nchw and source.framework == "tf":
         _turn_channels_first(model, ends, work)
-    _add_channel_values(source, arguments, work)
+    _add_channel_values(source, arguments, plan, work)
     notes = _add_reverse(source, work) if arguments.reverse_input_channels else []
     for name, steps in work.inputs.items():
-        _check_layouts(name, len(steps.shape) if steps.shape is not None else None, steps)
         _check_channels(name, steps)
     if work.empty:
         return model, notes
@@ -130,10 +131,12 @@ def _turn_channels_first(model: Model, ends: Ends, work: _Work) -> None:
             )
 
 
-def _add_channel_values(source: GraphSource, arguments: OptimizerArguments, work: _Work) -> None:
-    for name, values in _by_input(source, arguments.mean_values, work.inputs, "mean_values"):
+def _add_channel_values(source: GraphSource, arguments: OptimizerArguments, plan: Plan, work: _Work) -> None:
+    order = [each.point.name for each in plan.inputs if each.point.name in work.inputs and plan.listed]
+    names = order or list(work.inputs)
+    for name, values in _by_input(source, arguments.mean_values, names, "mean_values"):
         work.inputs[name].mean = values
-    for name, values in _by_input(source, arguments.scale_values, work.inputs, "scale_values"):
+    for name, values in _by_input(source, arguments.scale_values, names, "scale_values"):
         work.inputs[name].scale = values
     if arguments.scale is not None:
         for steps in work.inputs.values():
@@ -168,10 +171,9 @@ def _add_channel_values(source: GraphSource, arguments: OptimizerArguments, work
 
 
 def _by_input(
-    source: GraphSource, given: tuple[ChannelValues, ...], inputs: Iterable[str], parameter: str
+    source: GraphSource, given: tuple[ChannelValues, ...], names: Sequence[str], parameter: str
 ) -> list[tuple[str, tuple[float, ...]]]:
-    """Each list with the public name of its input."""
-    names = list(inputs)
+    """Each list with the public name of its input; unnamed ones go by the order of `names`."""
     if given and not given[0].name:
         if len(given) != len(names):
             raise RequestError(
@@ -238,16 +240,14 @@ def _guess(steps: _Steps, channels: int, framework: str) -> Layout | None:
     return Layout(tuple("C" if at == hits[0] else "?" for at in range(rank)))
 
 
-def _check_layouts(name: str, rank: int | None, steps: _Steps) -> None:
-    for parameter, layout in (("layout", steps.model_layout), ("target_layout", steps.tensor_layout)):
-        if layout is None or rank is None or "..." in layout.dimensions:
+def _check_ranks(model: Model, ends: Ends, layouts: Mapping[str, LayoutChange]) -> None:
+    for port, name in zip((*model.inputs, *model.outputs), (*ends.inputs, *ends.outputs), strict=True):
+        shape, change = sizes(port.get_partial_shape()), layouts.get(name)
+        if shape is None or change is None:
             continue
-        if len(layout.dimensions) != rank:
-            raise RequestError(
-                f"the layout `{layout}` has {len(layout.dimensions)} dimensions, and `{name}` has {rank}",
-                hint=f"the shape of `{name}` is {_shape_text(steps)}",
-                parameter=parameter,
-            )
+        for layout in (change.source, change.target):
+            if layout is not None:
+                check_rank(name, layout, shape, "layout")
 
 
 def _check_channels(name: str, steps: _Steps) -> None:

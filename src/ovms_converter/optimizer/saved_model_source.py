@@ -191,9 +191,10 @@ def _placeholder_type(node: Message) -> str:
 
 
 def _tensors(specs: Iterable[TensorSpec], graph_tensors: Mapping[str, str]) -> list[Tensor]:
+    # the order in which the front end has them, too
     return [
         Tensor(spec.name, _OPENVINO_NAMES.get(spec.type), _fixed(spec.shape))
-        for spec in specs
+        for spec in sorted(specs, key=lambda spec: spec.name)
         if graph_tensors.get(spec.name)
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.constants import frozen_array
-from ovms_converter.optimizer.layouts import find_dimension
+from ovms_converter.optimizer.layouts import check_rank, find_dimension
 from ovms_converter.optimizer.native import ov
 from ovms_converter.optimizer.source import GraphSource, Plan
 from ovms_converter.optimizer.values import Dimension, LayoutChange, Shape
@@ -89,6 +89,7 @@ def _batch_dimension(name: str, shape: ov.PartialShape, change: LayoutChange | N
     if rank == 0:
         return None
     if change is not None and change.source is not None:
+        check_rank(name, change.source, tuple(shape), "layout")
         return find_dimension(change.source, "N", rank)
     if shape[0].is_static and shape[0].get_length() > 1:
         raise RequestError(
