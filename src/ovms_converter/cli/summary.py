@@ -1,5 +1,6 @@
 """What a conversion came to, for a person and for a program."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["outcome_document", "summary_lines"]
 
 
-def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_stages: bool) -> list[str]:
+def summary_lines(
+    outcome: "Outcome", *, seconds: float, with_url: bool, terminal_width: int | None
+) -> list[str]:
     """A few lines: what it was, what is served now, sizes, times, and the URL.
 
-    `seconds` is the wall time of the whole run; stages may overlap in it. The URL and the times of the stages
-    can be left out where the same screen shows them anyway.
+    `seconds` is the wall time of the whole run; stages may overlap in it. On a terminal of `terminal_width`
+    columns the table above the summary shows the times of the stages.
     """
     version = f"version {outcome.version}"
     same = "is there already: same source, same parameters; nothing was written"
@@ -26,15 +29,22 @@ def summary_lines(outcome: "Outcome", *, seconds: float, with_url: bool, with_st
         ("outputs", _ports(outcome.outputs)),
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
-        ("time", [_times(outcome, seconds) if with_stages else duration(seconds)]),
+        ("time", [duration(seconds) if terminal_width else _times(outcome, seconds)]),
         ("result", [f"{version} (new)" if outcome.published else f"{version} {same}"]),
         ("url", [outcome.url] if with_url else []),
     ]
     return [
-        f"{name if first else '':<9} {line}"
-        for name, lines in rows
-        for first, line in zip([True] + [False] * len(lines), lines, strict=False)
+        line
+        for name, texts in rows
+        for number, text in enumerate(texts)
+        for line in _wrapped(f"{'' if number else name:<9} {text}", terminal_width)
     ]
+
+
+def _wrapped(line: str, width: int | None) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line]
+    return textwrap.wrap(line, max(width, 40), subsequent_indent=" " * 10, break_on_hyphens=False)
 
 
 def outcome_document(outcome: "Outcome") -> dict[str, object]:

@@ -103,7 +103,8 @@ def _show_answers(output: Output, model: Path) -> None:
         output.result("  " + "  ".join(row).rstrip())
     captions = [f"it is a {answer.answer} ({answer.probability:.0%})" for answer in answers]
     output.result("  " + "  ".join(f"{text:<{len(drawings[0][0])}}" for text in captions).rstrip())
-    output.result("\nThe server and all that was in it are gone now. Your own: ovms-converter convert --help")
+    output.result("\nThe server is gone now, and all that was in it. Your turn:")
+    output.result("  ovms-converter convert --help")
 
 
 command = _Demo("demo", callback=_demo, params=[help_option()], add_help_option=False)
