@@ -83,6 +83,7 @@ class FakePipeline:
     error: BaseException | None = None
     before: Callable[[], None] | None = None
     published: bool = True
+    dry_run: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -126,6 +127,7 @@ class FakePipeline:
             notes=self.notes,
             verified="loaded and run on CPU",
             files=("3/model.bin", "3/model.xml"),
+            dry_run=self.dry_run,
         )
 
 

@@ -67,6 +67,14 @@ def test_an_unchanged_version_is_told(command: CommandLine, fake: FakePipeline) 
     assert "result    version 3 is there already" in finished.err
 
 
+def test_a_dry_run_hands_nothing_over(command: CommandLine, fake: FakePipeline) -> None:
+    fake.published, fake.dry_run = False, True
+    finished = command(*RUN, TASK_RESULT="url")
+    assert finished.out == "s3://b/o\n"
+    assert "result    version 3 would be published" in finished.err
+    assert list(command.results.iterdir()) == []
+
+
 def test_quiet_leaves_only_the_url(command: CommandLine, fake: FakePipeline) -> None:
     fake.notes = ("careful",)
     for option in ("-q", "--quiet"):
@@ -106,6 +114,7 @@ def test_json_is_one_document(command: CommandLine, fake: FakePipeline) -> None:
         "url": "s3://b/o",
         "version": 3,
         "published": True,
+        "dry_run": False,
         "source_format": "onnx",
         "evidence": "`model.onnx` is an ONNX graph",
         "inputs": [

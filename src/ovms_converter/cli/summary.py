@@ -21,8 +21,6 @@ def summary_lines(
     `seconds` is the wall time of the whole run; stages may overlap in it. On a terminal of `terminal_width`
     columns the table above the summary shows the times of the stages.
     """
-    version = f"version {outcome.version}"
-    same = "is there already: same source, same parameters; nothing was written"
     rows = [
         ("format", [outcome.source_format, outcome.evidence]),
         ("inputs", _ports(outcome.inputs)),
@@ -30,7 +28,7 @@ def summary_lines(
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
         ("time", [duration(seconds) if terminal_width else _times(outcome, seconds)]),
-        ("result", [f"{version} (new)" if outcome.published else f"{version} {same}"]),
+        ("result", [_result(outcome)]),
         ("url", [outcome.url] if with_url else []),
     ]
     return [
@@ -53,6 +51,7 @@ def outcome_document(outcome: "Outcome") -> dict[str, object]:
         "url": outcome.url,
         "version": outcome.version,
         "published": outcome.published,
+        "dry_run": outcome.dry_run,
         "source_format": outcome.source_format,
         "evidence": outcome.evidence,
         "inputs": [_port(port) for port in outcome.inputs],
@@ -74,6 +73,14 @@ def _ports(ports: Sequence["Port"]) -> list[str]:
 
 def _port(port: "Port") -> dict[str, str]:
     return {"name": port.name, "type": port.type, "shape": port.shape}
+
+
+def _result(outcome: "Outcome") -> str:
+    if outcome.published:
+        return f"version {outcome.version} (new)"
+    if outcome.dry_run:
+        return f"version {outcome.version} would be published; this was a dry run, nothing was written"
+    return f"version {outcome.version} is there already: same source, same parameters; nothing was written"
 
 
 def _times(outcome: "Outcome", seconds: float) -> str:

@@ -128,7 +128,7 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
     """
     failure: LocationError | None = None
     try:
-        for path in result_files:
+        for path in () if outcome.dry_run else result_files:
             write_result(path, outcome.url)
     except LocationError as error:
         failure = error
