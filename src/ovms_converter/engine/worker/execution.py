@@ -20,15 +20,28 @@ or run a model, the model is run whole: the verdict is never that of the method.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from pathlib import Path
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import openvino as ov
 from openvino import op
 
+from ovms_converter.engine import death
 from ovms_converter.engine.worker.cutting import FED_PART_BYTES, Key, Part, compiled_bytes, cut, key_of
 
-__all__ = ["CPU_CONFIG", "WHOLE_BYTES", "Method", "Runner", "Tensor", "methods", "weigh"]
+__all__ = [
+    "CPU_CONFIG",
+    "WHOLE_BYTES",
+    "Array",
+    "Method",
+    "Runner",
+    "Tensor",
+    "array_of",
+    "methods",
+    "run_file",
+    "weigh",
+]
 
 WHOLE_BYTES = 112 << 20
 """The weights that a model may have to be compiled as it is."""
@@ -38,8 +51,9 @@ _FED_BYTES = 1 << 20
 CPU_CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
 """Full precision: some CPUs' default is bf16, whose errors would hide those of the conversion."""
 
+Result = TypeVar("Result")
 Tensor: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | ov.Tensor"
-_Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
+Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
 
 _WEIGHT_CONSUMERS = frozenset({"MatMul", "Gather"})
 
@@ -53,7 +67,7 @@ class Runner(Protocol):
     method: str
     repeatable: bool
 
-    def run(self, inputs: Sequence[Tensor]) -> list[_Array]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Array]:
         """The outputs, in the model's order; `inputs` in the model's order too. Raises RuntimeError."""
 
 
@@ -64,6 +78,36 @@ Method: TypeAlias = Callable[[ov.Model, ov.Core], Runner]
 def methods(model: ov.Model) -> tuple[Method, ...]:
     """The methods to try with a model of this size, in order. Each changes the model it is called with."""
     return (_whole,) if weigh(model) <= WHOLE_BYTES else (_bounded, _whole)
+
+
+def run_file(xml: Path, use: Callable[[Runner, Sequence[ov.Output]], Result]) -> Result:
+    """Read a written IR and call `use` with what runs it and with its inputs.
+
+    Should the method for its size fail, it is done again with the model compiled whole; the last failure
+    counts.
+
+    Raises:
+        ResourceError: memory ran out.
+        RuntimeError, ValueError: openvino cannot compile the model, or cannot run it.
+    """
+    core = ov.Core()
+    *bounded, last = methods(core.read_model(str(xml)))
+    for method in bounded:
+        try:
+            return _use(xml, core, method, use)
+        except (RuntimeError, ValueError) as error:  # noqa: PERF203 - compiling takes longer
+            resources = death.of_exception(error, f"running `{xml.name}`")
+            if resources:
+                raise resources from None
+    return _use(xml, core, last, use)
+
+
+def _use(
+    xml: Path, core: ov.Core, method: Method, use: Callable[[Runner, Sequence[ov.Output]], Result]
+) -> Result:
+    model = core.read_model(str(xml))
+    inputs = list(model.inputs)  # those that a method adds are none of the caller's
+    return use(method(model, core), inputs)
 
 
 def weigh(model: ov.Model) -> int:
@@ -90,7 +134,7 @@ class _Whole:
     def __init__(self, model: ov.Model, core: ov.Core) -> None:
         self._request = core.compile_model(model, "CPU", CPU_CONFIG).create_infer_request()
 
-    def run(self, inputs: Sequence[Tensor]) -> list[_Array]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Array]:
         results = self._request.infer(list(inputs))
         return [results[index] for index in range(len(results))]
 
@@ -106,7 +150,7 @@ class _Fed:
         if fed:
             self.method += f" with {len(fed)} large weights read from the file"
 
-    def run(self, inputs: Sequence[Tensor]) -> list[_Array]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Array]:
         return self._runner.run([*inputs, *(weight.tensor for weight in self._fed)])
 
 
@@ -186,7 +230,7 @@ class _Parts:
         self._outputs = [key_of(node.input_value(0)) for node in model.get_results()]
         self.method = f"compiled and run in {len(parts)} parts"
 
-    def run(self, inputs: Sequence[Tensor]) -> list[_Array]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Array]:
         uses = Counter(key for part in self._parts for key in part.needs) + Counter(self._outputs)
         values: dict[Key, Tensor] = dict(zip(self._inputs, inputs, strict=True))
         for part in self._parts:
@@ -195,8 +239,9 @@ class _Parts:
             values |= {key: results[index] for index, key in enumerate(part.gives)}
             uses.subtract(part.needs)
             values = {key: value for key, value in values.items() if uses[key] > 0}
-        return [np.asarray(_array(values[key])) for key in self._outputs]
+        return [np.asarray(array_of(values[key])) for key in self._outputs]
 
 
-def _array(value: Tensor) -> _Array:
+def array_of(value: Tensor) -> Array:
+    """A tensor's values. Raises RuntimeError for an element type that numpy lacks."""
     return value.data if isinstance(value, ov.Tensor) else value

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import openvino as ov
 
-from ovms_converter.engine.worker.execution import Tensor
+from ovms_converter.engine.worker.execution import Array, Tensor
 
 __all__ = ["Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
 
@@ -60,11 +60,13 @@ def candidates(inputs: Sequence[ov.Output]) -> Iterator[Sizes]:
         yield Sizes(size, size)
 
 
-def fill(inputs: Sequence[ov.Output], sizes: Sizes, seed: int, *, integers_below: int) -> list[Tensor] | None:
+def fill(
+    inputs: Sequence[ov.Output], sizes: Sizes, seed: int, *, integers_below: int, signed: bool = False
+) -> list[Tensor] | None:
     """One tensor an input, or None if one would be far too large.
 
-    Floats are uniform in [0, 1), integers in [0, `integers_below`): an integer is mostly an index or a mask,
-    for which larger ones may be out of range.
+    Floats are uniform in [0, 1), or normal if `signed`, integers uniform in [0, `integers_below`): an
+    integer is mostly an index or a mask, for which larger ones may be out of range.
     """
     generator = np.random.default_rng(seed)
     tensors: list[Tensor] = []
@@ -72,7 +74,7 @@ def fill(inputs: Sequence[ov.Output], sizes: Sizes, seed: int, *, integers_below
         shape = _shape(port.get_partial_shape(), sizes)
         if np.prod(shape, dtype=np.float64) > _LONGEST:
             return None
-        tensors.append(_tensor(port.get_element_type(), shape, generator, integers_below))
+        tensors.append(_tensor(port.get_element_type(), shape, generator, integers_below, signed))
     return tensors
 
 
@@ -91,20 +93,28 @@ def _size(dimension: ov.Dimension, wanted: int) -> int:
     return max(lowest, wanted if highest < 0 else min(wanted, highest))
 
 
-def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, integers_below: int) -> Tensor:
+def _tensor(
+    kind: ov.Type, shape: Shape, generator: np.random.Generator, integers_below: int, signed: bool
+) -> Tensor:
     if kind == ov.Type.string:
         return np.full(shape, "a")
     if kind == ov.Type.boolean:
         return generator.integers(0, integers_below, shape).astype(np.bool_)
     if kind.is_dynamic():
-        return generator.random(shape, dtype=np.float32)
+        return _floats(shape, generator, signed)
     tensor = ov.Tensor(kind, ov.Shape(shape))
     try:
         dtype = kind.to_dtype()
     except RuntimeError:  # packed and 8-bit float types, which numpy lacks
         return tensor
     if kind.is_real():
-        tensor.data[...] = generator.random(shape, dtype=np.float32).astype(dtype)
+        tensor.data[...] = _floats(shape, generator, signed).astype(dtype)
     else:
         tensor.data[...] = generator.integers(0, integers_below, shape).astype(dtype)
     return tensor
+
+
+def _floats(shape: Shape, generator: np.random.Generator, signed: bool) -> Array:
+    if signed:
+        return generator.standard_normal(shape, dtype=np.float32)
+    return generator.random(shape, dtype=np.float32)

@@ -7,8 +7,8 @@ import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, Port
-from ovms_converter.engine.worker.text import cause
 from ovms_converter.errors import InternalError, ModelError, VerificationError
+from ovms_converter.optimizer.native import cause_of
 
 __all__ = ["Written", "save"]
 
@@ -50,7 +50,7 @@ def save(model: ov.Model, job: ConversionJob, *, compress_to_fp16: bool) -> Writ
         ov.save_model(model, str(xml), compress_to_fp16=compress_to_fp16)
     except RuntimeError as error:
         full = death.of_exception(error, f"writing `{xml.name}`")
-        raise full or ModelError(f"openvino cannot write the model: {cause(error)}") from error
+        raise full or ModelError(f"openvino cannot write the model: {cause_of(error)}") from error
     if weights.stat().st_size == 0:
         # KServe's downloader skips empty objects, and the server then misses the file.
         weights.write_bytes(b"\0")
@@ -79,7 +79,9 @@ def _read_back(xml: Path, weights: Path, model: ov.Model) -> Written:
         read = ov.Core().read_model(str(xml))
     except RuntimeError as error:
         resources = death.of_exception(error, f"reading `{xml.name}` back")
-        raise resources or VerificationError(f"the written IR cannot be read back: {cause(error)}") from error
+        raise resources or VerificationError(
+            f"the written IR cannot be read back: {cause_of(error)}"
+        ) from error
     inputs, outputs = _ports(read.inputs, "input"), _ports(read.outputs, "output")
     if len(inputs) != len(model.inputs) or len(outputs) != len(model.outputs):
         raise InternalError("the written IR has other inputs or outputs than the model")

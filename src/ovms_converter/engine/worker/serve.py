@@ -21,9 +21,9 @@ from ovms_converter.engine.protocol import (
     encode_message,
 )
 from ovms_converter.engine.worker import save, verify
-from ovms_converter.errors import ConverterError
+from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
-from ovms_converter.optimizer import conversion
+from ovms_converter.optimizer.conversion import convert
 
 __all__ = ["serve"]
 
@@ -53,9 +53,20 @@ def serve(line: bytes, pipe: _Pipe) -> None:
     try:
         tell.send(_work(decode_job(line), tell))
     except ConverterError as error:
-        tell.send(_failed(error))
+        tell.send(_failed(_resources_behind(error, tell.text) or error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
         tell.send(_failed(death.of_exception(error, tell.text) or error, tell.text))
+
+
+def _resources_behind(error: ConverterError, doing: str) -> ConverterError | None:
+    """What stands for a model's fault is none if memory or disk ran out behind it."""
+    behind = error.__context__
+    while isinstance(error, ModelError) and behind is not None:
+        resources = death.of_exception(behind, doing)
+        if resources:
+            return resources
+        behind = behind.__context__
+    return None
 
 
 def _failed(error: Exception, doing: str = "") -> Failed:
@@ -72,7 +83,7 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
     # In this process's own temporary directory, which the client removes.
     scratch = Path(tempfile.mkdtemp(prefix="convert-"))
     tell.doing(Stage.CONVERT, f"reading `{job.model.name}`")
-    converted = conversion.convert(job.model, job.format, job.arguments, scratch)
+    converted = convert(job.model, job.format, job.arguments, scratch)
     tell.doing(Stage.CONVERT, f"writing `{job.stem}.xml`")
     written = save.save(converted.model, job, compress_to_fp16=converted.compress_to_fp16)
     convert_seconds = time.monotonic() - started

@@ -1,23 +1,27 @@
-"""Does the written IR load, compile and run?"""
+"""Does the written IR load, compile and run, and compute what its source does?"""
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import execution, samples
+from ovms_converter.engine.worker.compare import NotComparableError, compare
 from ovms_converter.engine.worker.execution import Runner, Tensor
+from ovms_converter.engine.worker.reference import is_installed
 from ovms_converter.engine.worker.samples import Sizes
 from ovms_converter.engine.worker.save import Written
-from ovms_converter.engine.worker.text import cause
-from ovms_converter.errors import VerificationError
+from ovms_converter.errors import RequestError, VerificationError
+from ovms_converter.optimizer.native import cause_of
 
 __all__ = ["Verified", "verify"]
 
 _SEED = 20
+_COMPARED_BYTES = 64 << 20
+"""ONNX Runtime copies the weights: larger models are compared only when asked for."""
 
 
 @dataclass(frozen=True)
@@ -32,41 +36,63 @@ class Verified:
 def verify(written: Written, job: ConversionJob) -> Verified:
     """Verify the pair of files on disk as `job.verify` asks.
 
+    "compare" that is not possible is "load" with a note; "auto" is "compare" for a small ONNX model if ONNX
+    Runtime is installed and nothing speaks against it, and "load" otherwise.
+
     Raises:
-        VerificationError: it does not load, compile or run.
+        RequestError: "compare" needs ONNX Runtime, and it is not installed.
+        VerificationError: it does not load, compile or run, or it computes something else than its source.
         ResourceError: memory ran out.
     """
-    del job
-    return _load(written)
+    automatic = job.verify == "auto"
+    try:
+        if job.verify == "compare" or (automatic and _is_cheap(written, job)):
+            return _compare(written, job)
+        return _load(written)
+    except NotComparableError as reason:
+        note = () if automatic else (f"the result was not compared with its source: {reason}",)
+        loaded = _load(written)
+        return replace(loaded, notes=(*note, *loaded.notes))
+    except (RuntimeError, ValueError) as error:
+        resources = death.of_exception(error, f"running `{written.xml.name}`")
+        raise resources or VerificationError(
+            f"the converted model does not run on the CPU: {cause_of(error)}",
+            hint="`--verify off` publishes it without this check",
+        ) from None
+
+
+def _is_cheap(written: Written, job: ConversionJob) -> bool:
+    if job.format != "onnx" or not is_installed():
+        return False
+    return execution.weigh(ov.Core().read_model(str(written.xml))) <= _COMPARED_BYTES
+
+
+def _compare(written: Written, job: ConversionJob) -> Verified:
+    if job.format != "onnx":
+        raise NotComparableError(f"there is no reference for the format `{job.format}`")
+    if not is_installed():
+        raise RequestError(
+            "to compare the result with its source needs ONNX Runtime",
+            hint="pip install 'ovms-converter[verify]', or `--verify load`",
+            parameter="verify",
+        )
+    compared = compare(written, job)
+    return Verified(compared.text, comparison=compared.figures)
 
 
 def _load(written: Written) -> Verified:
     """Read the files back, compile them for the CPU in full precision and run them on small seeded inputs."""
-    core = ov.Core()
-    failure = ""
-    guessed = False
-    for method in execution.methods(core.read_model(str(written.xml))):
-        model = core.read_model(str(written.xml))
-        inputs = list(model.inputs)
-        guessed = samples.has_other_free_dimensions(inputs)
-        compiled = False
-        try:
-            runner = method(model, core)
-            compiled = True
-            return _run(runner, inputs)
-        except (RuntimeError, ValueError) as error:
-            _raise_if_resources(error, written)
-            failure = cause(error)
-            guessed = guessed and compiled
-    if guessed:
+    try:
+        return execution.run_file(written.xml, _run)
+    except _NoSizesError as error:
         return Verified(
             "loaded and compiled; not run: no sizes for the free dimensions were found that it runs with",
-            (f"the model was not run, because it fails with every guessed input size: {failure}",),
+            (f"the model was not run, because it fails with every guessed input size: {error}",),
         )
-    raise VerificationError(
-        f"the converted model does not run on the CPU: {failure}",
-        hint="`--verify off` publishes it without this check",
-    )
+
+
+class _NoSizesError(RuntimeError):
+    """The model runs with none of the guessed sizes, which may be the fault of the guess."""
 
 
 def _run(runner: Runner, inputs: Sequence[ov.Output]) -> Verified:
@@ -78,7 +104,7 @@ def _run(runner: Runner, inputs: Sequence[ov.Output]) -> Verified:
     try:
         runner.run(_tensors(inputs, Sizes(2, sizes.other, sizes.rank)))
     except (RuntimeError, ValueError) as error:
-        note = f"the batch is free, but the model runs with one of 1 and not with one of 2: {cause(error)}"
+        note = f"the batch is free, but the model runs with one of 1 and not with one of 2: {cause_of(error)}"
         return Verified(f"{text} with a batch of 1", (note,))
     return Verified(f"{text} with a batch of 1 and of 2")
 
@@ -88,11 +114,13 @@ def _first_that_runs(runner: Runner, inputs: Sequence[ov.Output]) -> Sizes:
     first, *more = samples.candidates(inputs)
     try:
         runner.run(_tensors(inputs, first))
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError) as error:
         for sizes in more:
             with contextlib.suppress(RuntimeError, ValueError):
                 runner.run(_tensors(inputs, sizes))
                 return sizes
+        if samples.has_other_free_dimensions(inputs) and not death.of_exception(error, ""):
+            raise _NoSizesError(cause_of(error)) from None
         raise
     return first
 
@@ -102,9 +130,3 @@ def _tensors(inputs: Sequence[ov.Output], sizes: Sizes) -> list[Tensor]:
     if tensors is None:
         raise ValueError("its inputs are too large to run it")
     return tensors
-
-
-def _raise_if_resources(error: Exception, written: Written) -> None:
-    resources = death.of_exception(error, f"running `{written.xml.name}`")
-    if resources:
-        raise resources from None
