@@ -16,7 +16,7 @@ ROWS = (
     {"demo"},
     {"workflow"},
     {"pipeline"},
-    {"record"},
+    {"record", "acquisition"},
     {"request"},
     {"repository"},
     {"storage", "engine"},

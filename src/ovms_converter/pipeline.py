@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,23 +19,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ovms_converter import formats
+from ovms_converter.acquisition import Acquisition
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
 from ovms_converter.errors import (
-    AmbiguousModelError,
     ConverterError,
-    NotFoundError,
     RequestError,
     ResourceError,
 )
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
-from ovms_converter.formats.base import Files, SourceModel
+from ovms_converter.formats.base import SourceModel
+from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.record import build_record, digest, fingerprint, hashed
 from ovms_converter.repository import RECORD, ModelRepository, Published
 from ovms_converter.request import ConversionRequest
-from ovms_converter.storage import open_destination, open_source
-from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage import open_destination
+from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Progress
 
 __all__ = ["Outcome", "Port", "run"]
 
@@ -80,28 +80,14 @@ def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Lis
         raise
 
 
-class _RemoteFiles:
-    """A source as the tree of files that the formats look at."""
-
-    def __init__(self, source: Source, listing: Listing) -> None:
-        self._source = source
-        self._sizes = {entry.path: entry.size for entry in listing.entries}
-
-    def sizes(self) -> Mapping[str, int | None]:
-        return self._sizes
-
-    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
-        return self._source.read(path, start, length)
-
-
 class _Run:
     """One conversion and what it has learned so far."""
 
     def __init__(self, request: ConversionRequest, environ: Mapping[str, str], listener: Listener) -> None:
         self.request = request
         self.listener = listener
-        self.source: Source = open_source(request.input, environ)
-        self.destination: Destination = open_destination(request.output, environ)
+        self.acquisition = Acquisition(request, environ)
+        self.destination: Destination = open_destination(request.output, environ, request.input)
         self.repository = ModelRepository(self.destination)
         self.seconds: dict[Stage, float] = {}
         self.digests: dict[str, Future[str]] = {}
@@ -114,9 +100,10 @@ class _Run:
             if self.request.output_format == "openvino":
                 level = self.request.arguments.log_level or "ERROR"
                 engine = stack.enter_context(Engine(work / "engine", listener=self.listen, log_level=level))
-            listing = self._listing()
+            self.acquisition.look()
             self.destination.check_writable()
-            model, tree = self._fetch(listing, work / "source")
+            model, tree = self.acquisition.fetch(work / "source", self.stage)
+            self.request = replace(self.request, arguments=_as_logged(self.request.arguments, model))
             self._check_output_format(model)
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
@@ -141,68 +128,18 @@ class _Run:
     def stage(self, stage: Stage, detail: str = "", total: int | None = None) -> Iterator[Progress]:
         """Report a stage of which this process does the work; yields what counts its bytes."""
         moved = 0
+        lock = threading.Lock()
 
         def progress(count: int) -> None:
             nonlocal moved
-            moved += count
-            self.listen(StageProgress(stage, moved))
+            with lock:
+                moved += count
+                self.listen(StageProgress(stage, moved))
 
         started = time.monotonic()
         self.listen(StageStarted(stage, detail, total))
         yield progress
         self.listen(StageFinished(stage, time.monotonic() - started, moved, detail))
-
-    def _listing(self) -> Listing:
-        """The source without what this program published into it before."""
-        listing = self.source.list()
-        own = {
-            entry.path.rpartition("/")[0]
-            for entry in listing.entries
-            if entry.path.rpartition("/")[2] == RECORD
-        }
-        entries = tuple(
-            entry
-            for entry in listing.entries
-            if not any(entry.path.startswith(f"{directory}/") for directory in own if directory)
-            and (listing.is_file or not self._is_below_output(entry.path))
-        )
-        if not entries:
-            raise NotFoundError(
-                f"there is nothing at `{self.request.input}`",
-                hint="check the spelling; a prefix needs at least one object below it",
-            )
-        return replace(listing, entries=entries)
-
-    def _is_below_output(self, path: str) -> bool:
-        if self.request.output == self.request.input:
-            return False
-        return self.request.output.contains(self.request.input.child(path))
-
-    def _fetch(self, listing: Listing, directory: Path) -> tuple[SourceModel, FetchedTree]:
-        """Recognise the model by a few bytes, then bring what conversion needs of it to this machine."""
-        arguments = self.request.arguments
-        remote = _RemoteFiles(self.source, listing)
-        with self.stage(Stage.RECOGNISE, str(self.request.input)):
-            model = self._recognised(remote)
-        sizes = {entry.path: entry.size or 0 for entry in listing.entries}
-        directory.mkdir(parents=True)
-        total = sum(sizes.get(path, 0) for path in model.needs)
-        with self.stage(Stage.FETCH, str(self.request.input), total) as progress:
-            tree = self.source.fetch(model.needs, directory, progress)
-            cut = bool(arguments.input or arguments.output)
-            companions = formats.companions(tree.root, model, remote, cut=cut)
-            missing = sorted(set(companions) - set(model.needs))
-            if missing:
-                more = self.source.fetch(missing, directory, progress)
-                tree = FetchedTree(tree.root, tree.files + more.files)
-        return replace(model, needs=tuple(file.path for file in tree.files)), tree
-
-    def _recognised(self, files: Files) -> SourceModel:
-        try:
-            return formats.recognise(files, self.request.input_format)
-        except AmbiguousModelError as error:
-            hint = (error.hint or "").replace("<input_model>", str(self.request.input).rstrip("/"))
-            raise AmbiguousModelError(error.message, hint=hint) from None
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format
@@ -363,3 +300,14 @@ def _openvino_version() -> str:
 
 def _ports(record: Any) -> tuple[Port, ...]:
     return tuple(Port(port["name"], port["type"], port["shape"]) for port in record or ())
+
+
+def _as_logged(arguments: OptimizerArguments, model: SourceModel) -> OptimizerArguments:
+    """The arguments with the tags and the signature that MLflow 1.x noted, where the request names none."""
+    noted = model.mlflow.flavors.get("tensorflow", {}) if model.mlflow else {}
+    tags, signature = noted.get("meta_graph_tags"), noted.get("signature_def_key")
+    if not arguments.saved_model_tags and isinstance(tags, list):
+        arguments = replace(arguments, saved_model_tags=tuple(map(str, tags)))
+    if not arguments.signature and isinstance(signature, str):
+        arguments = replace(arguments, signature=signature)
+    return arguments

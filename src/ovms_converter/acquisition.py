@@ -1,0 +1,153 @@
+"""From a URL to a recognised model on this machine: the first two stages of a conversion."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from ovms_converter import formats
+from ovms_converter.errors import AmbiguousModelError, NotFoundError
+from ovms_converter.events import Stage
+from ovms_converter.formats.base import Files, SourceModel
+from ovms_converter.repository import RECORD
+from ovms_converter.request import ConversionRequest
+from ovms_converter.storage import open_source
+from ovms_converter.storage.archive import may_be_archive, unpacked
+from ovms_converter.storage.base import Entry, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.location import Location
+
+__all__ = ["Acquisition", "StageReport"]
+
+_ARCHIVE_START = 512
+_SCRATCH = ".ovms-"
+
+
+class StageReport(Protocol):
+    """Reports a stage while a block runs; what it yields counts bytes."""
+
+    def __call__(
+        self, stage: Stage, detail: str = "", total: int | None = None
+    ) -> AbstractContextManager[Progress]:
+        """Begin a stage."""
+
+
+class SourceFiles:
+    """A source as the tree of files that the formats look at."""
+
+    def __init__(self, source: Source, listing: Listing) -> None:
+        self._source = source
+        self._sizes = {entry.path: entry.size for entry in listing.entries}
+
+    def sizes(self) -> Mapping[str, int | None]:
+        """See `Files`."""
+        return self._sizes
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """See `Files`."""
+        return self._source.read(path, start, length)
+
+
+class Acquisition:
+    """The source of one request: `look` finds out what is there, `fetch` brings what conversion needs."""
+
+    def __init__(self, request: ConversionRequest, environ: Mapping[str, str]) -> None:
+        self._request = request
+        self._environ = environ
+        self._source = open_source(request.input, environ)
+        self._listing = Listing(is_file=False, entries=())
+
+    def look(self) -> None:
+        """List the source, without what this program published or staged in it.
+
+        Raises `NotFoundError` if nothing is there, and what `Source.list` raises.
+        """
+        listing = self._source.list()
+        if listing.is_file and formats.stands_for_directory(listing.entries[0].path):
+            self._source = open_source(_parent(self._request.input), self._environ)
+            listing = self._source.list()
+        if not listing.is_file:
+            listing = replace(listing, entries=tuple(filter(self._is_source(listing), listing.entries)))
+        if not listing.entries:
+            raise NotFoundError(
+                f"there is no model at `{self._request.input}`",
+                hint="check the spelling; a prefix needs at least one object below it",
+            )
+        self._listing = listing
+
+    def fetch(self, directory: Path, stage: StageReport) -> tuple[SourceModel, FetchedTree]:
+        """Recognise the model by a few bytes and bring it below `directory`, which is made.
+
+        Raises `ModelError` for what is no model that can be converted, and what `Source.fetch` raises.
+        """
+        directory.mkdir(parents=True)
+        if self._is_archive():
+            return self._fetch_archive(directory, stage)
+        files = SourceFiles(self._source, self._listing)
+        with stage(Stage.RECOGNISE, str(self._request.input)):
+            model = self._recognise(files)
+        sizes = files.sizes()
+        total = sum(sizes.get(path) or 0 for path in model.needs)
+        with stage(Stage.FETCH, str(self._request.input), total) as progress:
+            tree = self._source.fetch(model.needs, directory, progress)
+            missing = self._companions(tree.root, model, files)
+            if missing:
+                more = self._source.fetch(missing, directory, progress)
+                tree = FetchedTree(tree.root, tree.files + more.files)
+        return replace(model, needs=tuple(file.path for file in tree.files)), tree
+
+    def _fetch_archive(self, directory: Path, stage: StageReport) -> tuple[SourceModel, FetchedTree]:
+        """The other way round: an archive must be here before anybody can look into it."""
+        archive, contents = directory / "archive", directory / "contents"
+        archive.mkdir()
+        contents.mkdir()
+        (entry,) = self._listing.entries
+        with stage(Stage.FETCH, str(self._request.input), entry.size) as progress:
+            fetched = self._source.fetch([entry.path], archive, progress)
+            tree = unpacked(fetched, contents) or fetched
+        files = formats.LocalFiles(tree.root, [file.path for file in tree.files])
+        with stage(Stage.RECOGNISE, str(self._request.input)):
+            model = self._recognise(files)
+            needed = {*model.needs, *self._companions(tree.root, model, files)}
+        used = tuple(file for file in tree.files if file.path in needed)
+        return replace(model, needs=tuple(file.path for file in used)), FetchedTree(tree.root, used)
+
+    def _is_archive(self) -> bool:
+        if not self._listing.is_file:
+            return False
+        (entry,) = self._listing.entries
+        return may_be_archive(self._source.read(entry.path, 0, _ARCHIVE_START))
+
+    def _recognise(self, files: Files) -> SourceModel:
+        try:
+            return formats.recognise(files, self._request.input_format)
+        except AmbiguousModelError as error:
+            hint = (error.hint or "").replace("<input_model>", str(self._request.input).rstrip("/"))
+            raise AmbiguousModelError(error.message, hint=hint) from None
+
+    def _companions(self, root: Path, model: SourceModel, files: Files) -> list[str]:
+        """What the graph refers to and is not here yet; refuses a graph that cannot be converted."""
+        cut = bool(self._request.arguments.input or self._request.arguments.output)
+        return sorted(set(formats.companions(root, model, files, cut=cut)) - set(model.needs))
+
+    def _is_source(self, listing: Listing) -> Callable[[Entry], bool]:
+        """Whether a file belongs to the source: neither below the output nor in a version of ours."""
+        request = self._request
+        published = tuple(
+            entry.path.removesuffix(RECORD) for entry in listing.entries if entry.path.endswith(f"/{RECORD}")
+        )
+
+        def belongs(entry: Entry) -> bool:
+            staged = any(part.startswith(_SCRATCH) for part in entry.path.split("/"))
+            below_output = request.output != request.input and request.output.contains(
+                request.input.child(entry.path)
+            )
+            return not (staged or below_output or entry.path.startswith(published))
+
+        return belongs
+
+
+def _parent(location: Location) -> Location:
+    """The directory of a file's location; a query, such as a presigned URL's, belongs to the file alone."""
+    text = location.text.partition("?")[0] if location.scheme.startswith("http") else location.text
+    return Location.parse(text.rstrip("/").rpartition("/")[0] or (text[:1] if text.startswith("/") else "."))
