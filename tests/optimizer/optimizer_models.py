@@ -51,7 +51,7 @@ def chain(path: Path, shape: Sequence[int | str | None] = (None, 3)) -> Path:
     )
 
 
-def passing(path: Path, shape: Sequence[int | str | None], kind: int = TensorProto.FLOAT) -> Path:
+def passing(path: Path, shape: Sequence[int | str | None] | None, kind: int = TensorProto.FLOAT) -> Path:
     """`image` → Abs → `y`, of any shape."""
     return write_model(
         path,

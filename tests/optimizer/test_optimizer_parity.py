@@ -1,4 +1,4 @@
-"""Recorded conversions of Model Optimizer 2024.6 and 2021.4.1 come out equal, in names, shapes, types and numbers."""
+"""Recorded conversions of Model Optimizer come out equal: names, shapes, types and numbers."""
 
 import importlib.util
 import sys

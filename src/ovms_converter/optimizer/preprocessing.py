@@ -85,8 +85,8 @@ def preprocess(
 ) -> tuple[Model, list[str]]:
     """The model with all steps before and behind it, and notes for the user; the order of its ends stays.
 
-    The plan holds the element types that inputs shall have, and the order in which the user named them. Raises
-    `RequestError` where values, layouts or types do not fit the model.
+    The plan holds the element types that inputs shall have, and the order in which the user named them.
+    Raises `RequestError` where values, layouts or types do not fit the model.
     """
     types = {each.point.name: each.type for each in plan.inputs if each.point.original and each.type}
     work = _Work({})

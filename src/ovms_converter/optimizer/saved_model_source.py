@@ -117,7 +117,8 @@ class SavedModelSource:
                 f"`{typed}`: the node `{node}` has {len(inputs)} inputs",
                 hint="`0:node` is the first input, `node:0` the first output",
             )
-        return inputs[port]
+        node, output = patch.split_tensor(inputs[port])
+        return f"{node}:{output}"
 
     def _cut(self, planned: PlannedInput) -> patch.GraphCut:
         """A name without a port cuts the first input of the node; a node without inputs is cut behind it."""
