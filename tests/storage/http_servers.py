@@ -81,6 +81,7 @@ class FaultyServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     site: FaultyServer
 
     def log_message(self, format: str, *args: object) -> None:
