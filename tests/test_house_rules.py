@@ -15,7 +15,7 @@ ROWS = (
     {"cli"},
     {"demo"},
     {"workflow"},
-    {"pipeline"},
+    {"pipeline", "diagnosis"},
     {"record", "acquisition"},
     {"request"},
     {"repository"},

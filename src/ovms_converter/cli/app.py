@@ -23,6 +23,7 @@ __all__ = ["execute"]
 
 _COMMANDS = {
     "convert": "Convert a model and publish it as a version to serve",
+    "doctor": "See whether both locations can be reached, and how",
     "demo": "See it all happen on this machine, in seconds",
 }
 _REPORT = "this is a bug of ovms-converter: please report it with the lines above and its `--version`"

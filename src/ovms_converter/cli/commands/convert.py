@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ovms_converter.cli.asked import asked
 from ovms_converter.cli.display import open_display
 from ovms_converter.cli.failures import error_fields
 from ovms_converter.cli.help import help_option, parameter_sections, render
-from ovms_converter.cli.options import ParameterCommand, given_flags
+from ovms_converter.cli.options import ParameterCommand
 from ovms_converter.cli.output import Level, Output, Settings
 from ovms_converter.cli.session import Session
 from ovms_converter.cli.summary import outcome_document, summary_lines
 from ovms_converter.errors import LocationError
 from ovms_converter.events import Note
-from ovms_converter.workflow.fuseml import read_environment
 from ovms_converter.workflow.results import check_result_file, write_result
 
 if TYPE_CHECKING:
@@ -85,16 +85,9 @@ class _Convert(ParameterCommand):
 def _convert(session: Session, /, **values: object) -> int:
     output = session.output
     output.settings = _settings(values, {})
-    flags = given_flags(values)
-    step = read_environment(session.environ, session.results_directory)
-    session.variables = {name: variable for name, variable in step.variables.items() if name not in flags}
-    result_files = [path for path in (step.result_file, values["result_file"]) if isinstance(path, Path)]
-
-    from ovms_converter.request import Given, build_request
-
-    given = {name: Given(value, "environment") for name, value in step.values.items()}
-    request = build_request(given | {name: Given(value, "flag") for name, value in flags.items()})
+    request, step = asked(session, values)
     output.settings = _settings(values, {name: item.value for name, item in request.parameters.items()})
+    result_files = [path for path in (step.result_file, values["result_file"]) if isinstance(path, Path)]
     for path in result_files:
         check_result_file(path)
 
