@@ -300,8 +300,9 @@ _RESULT = (
     ),
     Parameter(
         "mapping_config", Kind.FLAG, Group.RESULT,
-        "Also write the `mapping_config.json` with which OpenVINO Model Server shows the names of `rename`.",
-        default="false", example="true",
+        "Leave the names in the model and let OpenVINO Model Server map them: the names of `rename` go into "
+        "a `mapping_config.json` beside it.",
+        default="false", example="true", optimizer=True, differs="new",
     ),
     Parameter(
         "verbose", Kind.FLAG, Group.RESULT, "Log more: the same as `log_level` `DEBUG`.",

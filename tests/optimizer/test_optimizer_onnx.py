@@ -9,6 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from optimizer_models import chain, converted, names, passing, run, shapes, types, value, write_model
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
+from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.optimizer.native import ov
 
 X = np.array([[1.0, -2.0, 3.0]], np.float32)
@@ -176,6 +178,22 @@ def test_rename_changes_the_names_that_servers_show(model: Path, tmp_path: Path)
         converted(model, tmp_path / "c", rename="z=x")
 
 
+def test_a_mapping_for_the_server_leaves_the_model_its_names(model: Path, tmp_path: Path) -> None:
+    values = {"rename": "x=image,y=score", "mapping_config": "true"}
+    result = converted(model, tmp_path, **values)
+    arguments = OptimizerArguments.parse(values)
+
+    assert names(result) == (["x"], ["y"])
+    assert mapping_config(arguments.rename, *names(result)) == {
+        "inputs": {"x": "image"},
+        "outputs": {"y": "score"},
+    }
+    with pytest.raises(RequestError, match="`plus:0`, which is no name in the result"):
+        converted(model, tmp_path, rename="plus:0=score", output="plus", mapping_config="true")
+    with pytest.raises(RequestError, match="nothing to map"):
+        converted(model, tmp_path, mapping_config="true")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [("[5,3]", "[5,3]"), ("[?,4..8]", "[?,4..8]"), ("[-1,3]", "[?,3]"), ("[2..,..6]", "[2..,..6]")],
@@ -251,6 +269,30 @@ def test_static_shape_computes_what_follows_from_shapes(tmp_path: Path) -> None:
 
     assert "ShapeOf" in operations()
     assert "ShapeOf" not in operations(static_shape="true")
+
+
+def stateful(path: Path) -> Path:
+    """h + x → both the output `y` and the next state `n`."""
+    return write_model(
+        path,
+        [helper.make_node("Add", ["h", "x"], ["n"]), helper.make_node("Neg", ["n"], ["y"])],
+        [value("x", [1, 3]), value("h", [1, 3])],
+        [value("y", [1, 3]), value("n", [1, 3])],
+    )
+
+
+def test_transformations_may_take_ends_away(tmp_path: Path) -> None:
+    path = stateful(tmp_path / "m.onnx")
+    result = converted(path, tmp_path, transform="MakeStateful[param_res_names={'h':'n'}],LowLatency2")
+    assert names(result) == (["x"], ["y"])
+    request = ov.Core().compile_model(result.model, "CPU").create_infer_request()
+    totals = [request.infer({"x": X})["y"] for _ in range(3)]
+    np.testing.assert_allclose(totals, [-X, -2 * X, -3 * X])
+
+    with pytest.raises(RequestError) as caught:
+        converted(path, tmp_path, transform="MakeStateful[param_res_names={'z':'n'}]")
+    assert caught.value.parameter == "transform"
+    assert "does not fit the model" in caught.value.message
 
 
 def test_half_precision_is_left_to_the_writer(model: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class OptimizerArguments:
     saved_model_tags: tuple[str, ...] = ()
     signature: str | None = None
     rename: tuple[tuple[str, str], ...] = ()
+    mapping_config: bool = False
     mean_values: tuple[ChannelValues, ...] = ()
     scale_values: tuple[ChannelValues, ...] = ()
     scale: float | None = None
@@ -147,6 +148,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
             "nhwc_to_nchw",
             "disable_nhwc_to_nchw",
             "compress_to_fp16",
+            "mapping_config",
         )
     },
 }

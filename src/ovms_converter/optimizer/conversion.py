@@ -54,7 +54,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
     layouts = resolve_layouts(arguments, source, ends)
-    notes = [*source.notes, *_no_ops(arguments), *_layout_hint(source, converted, ends, arguments)]
+    notes = [*_no_ops(arguments), *_layout_hint(source, converted, ends, arguments)]
     converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
     if arguments.static_shape:
         fold_shapes(converted)
@@ -62,7 +62,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     if arguments.transform:
         apply_transformations(converted, arguments.transform)
         ends = ends_of(converted)
-    name_ends(converted, renamed(arguments.rename, source, ends))
+    name_ends(converted, _public_names(arguments, source, ends))
     return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys([*notes, *told])))
 
 
@@ -139,8 +139,24 @@ def _blame(
     )
 
 
+def _public_names(arguments: OptimizerArguments, source: GraphSource, ends: Ends) -> Ends:
+    """The names after `rename`; those that are now if the server shall map them."""
+    after = renamed(arguments.rename, source, ends)
+    if not arguments.mapping_config:
+        return after
+    unknown = [old for old, _ in arguments.rename if old not in (*ends.inputs, *ends.outputs)]
+    if unknown:
+        raise RequestError(
+            f"`rename` names `{unknown[0]}`, which is no name in the result, so no server can map it",
+            hint=f"there are {listed((*ends.inputs, *ends.outputs))}",
+            parameter="rename",
+        )
+    return ends
+
+
 def _no_ops(arguments: OptimizerArguments) -> list[str]:
     names = [name for name, _ in arguments.no_ops] + ["disable_nhwc_to_nchw"] * arguments.disable_nhwc_to_nchw
+    names += ["mapping_config (nothing is renamed)"] * (arguments.mapping_config and not arguments.rename)
     return [f"accepted without an effect: {', '.join(names)}"] if names else []
 
 

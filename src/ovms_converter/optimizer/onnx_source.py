@@ -24,7 +24,6 @@ class OnnxSource:
     """An `.onnx` file. Tensors keep their names in the result."""
 
     framework = "onnx"
-    notes: Sequence[str] = ()
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -7,7 +7,7 @@ from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.ends import Ends, meant
 from ovms_converter.optimizer.source import GraphSource
 
-__all__ = ["mapping_config", "renamed"]
+__all__ = ["renamed"]
 
 
 def renamed(renames: Iterable[tuple[str, str]], source: GraphSource, ends: Ends) -> Ends:
@@ -25,17 +25,3 @@ def renamed(renames: Iterable[tuple[str, str]], source: GraphSource, ends: Ends)
             parameter="rename",
         )
     return result
-
-
-def mapping_config(before: Ends, after: Ends) -> dict[str, dict[str, str]]:
-    """What OpenVINO Model Server's `mapping_config.json` holds for names that are mapped, not changed.
-
-    Format: https://docs.openvino.ai/2024/openvino-workflow/model-server/ovms_docs_parameters.html
-    """
-    return {
-        kind: {old: new for old, new in zip(olds, news, strict=True) if old != new}
-        for kind, olds, news in (
-            ("inputs", before.inputs, after.inputs),
-            ("outputs", before.outputs, after.outputs),
-        )
-    }

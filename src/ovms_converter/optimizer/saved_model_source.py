@@ -36,7 +36,6 @@ class SavedModelSource:
         self._read_ends(self._signature)
 
     def _read_ends(self, signature: Signature) -> None:
-        self.notes: Sequence[str] = ()
         self._nodes = {node.text(1): node for node in Message(self._meta.graph).messages(1)}
         self.inputs: Sequence[Tensor] = _tensors(signature.inputs, signature.input_tensors)
         self.outputs: Sequence[Tensor] = _tensors(signature.outputs, signature.output_tensors)

@@ -82,8 +82,6 @@ class GraphSource(Protocol):
     """`onnx` or `tf`."""
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
-    notes: Sequence[str]
-    """What the user should know of the choice that was made."""
 
     def find_input(self, name: str) -> InputPoint | None:
         """The place that a name means, by mo's rules; raises `RequestError` if it cannot be one."""

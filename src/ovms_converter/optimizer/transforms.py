@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import openvino._offline_transformations as offline
 from openvino.passes import ConstantFolding, Manager
 
-from ovms_converter.optimizer.native import Model, native_errors
+from ovms_converter.errors import RequestError
+from ovms_converter.optimizer.native import NATIVE_ERRORS, Model, cause_of, native_errors
 from ovms_converter.optimizer.values import Transformation
 
 __all__ = ["apply_transformations", "fold_shapes"]
@@ -26,8 +27,19 @@ def fold_shapes(model: Model) -> None:
 
 
 def apply_transformations(model: Model, transformations: tuple[Transformation, ...]) -> None:
-    """Apply the transformations in their order. Raises `ModelError` if the model is not made for one."""
+    """Apply the transformations in their order, after OpenVINO's common ones, which they build upon.
+
+    Raises `RequestError` if the model is not made for one of them.
+    """
+    with native_errors("the common transformations cannot be applied"):
+        offline.apply_moc_transformations(model, cf=False)
     for each in transformations:
         arguments = {key: dict(value) if isinstance(value, tuple) else value for key, value in each.arguments}
-        with native_errors(f"the transformation `{each.name}` cannot be applied"):
+        try:
             _APPLY[each.name](model, **arguments)
+        except NATIVE_ERRORS as error:
+            raise RequestError(
+                f"the transformation `{each.name}` does not fit the model: {cause_of(error)}",
+                hint="leave it out, or give it the names of the model's inputs and outputs",
+                parameter="transform",
+            ) from None
