@@ -15,7 +15,7 @@ ROWS = (
     {"cli"},
     {"demo"},
     {"workflow"},
-    {"pipeline", "diagnosis"},
+    {"pipeline", "diagnosis", "inspection"},
     {"record", "acquisition"},
     {"request"},
     {"repository"},

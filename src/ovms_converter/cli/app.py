@@ -23,6 +23,7 @@ __all__ = ["execute"]
 
 _COMMANDS = {
     "convert": "Convert a model and publish it as a version to serve",
+    "inspect": "See what a model is, and what a conversion would do",
     "doctor": "See whether both locations can be reached, and how",
     "demo": "See it all happen on this machine, in seconds",
 }

@@ -22,11 +22,11 @@ from ovms_converter.formats.saved_model import (
 from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.words import naming, shown
 
-__all__ = ["SAVED_MODEL", "SavedModelFormat", "serving_signature"]
+__all__ = ["BOOKKEEPING", "SAVED_MODEL", "SavedModelFormat", "serving_signature"]
 
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
-_BOOKKEEPING = (
+BOOKKEEPING = (
     "_CHECKPOINTABLE_OBJECT_GRAPH",
     "save_counter",
     "optimizer/",
@@ -185,7 +185,7 @@ def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int |
         checkpoint = None
     if checkpoint is None:
         return None, None
-    kept = [stored for stored in checkpoint.tensors if not any(part in stored.name for part in _BOOKKEEPING)]
+    kept = [stored for stored in checkpoint.tensors if not any(part in stored.name for part in BOOKKEEPING)]
     elements = sum(math.prod(size or 0 for size in stored.shape or ()) for stored in kept)
     return elements, sum(stored.size for stored in kept)
 

@@ -1,0 +1,131 @@
+"""What only a format's own module of this room can tell: operations by node, weights by type, choices."""
+
+import posixpath
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter import formats
+from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.checkpoint import read_checkpoint
+from ovms_converter.formats.onnx_graph import weights
+from ovms_converter.formats.outline import onnx_outline
+from ovms_converter.formats.saved_model import MetaGraph, Signature, read_saved_model
+from ovms_converter.formats.tensorflow import BOOKKEEPING, serving_signature
+from ovms_converter.formats.tree import Tree
+from ovms_converter.formats.wire import Message
+from ovms_converter.formats.words import naming
+from ovms_converter.inspection.forecast import elements, weight_kinds
+from ovms_converter.inspection.graphs import Operations, onnx_operations, served_operations
+from ovms_converter.inspection.report import WeightKind
+
+__all__ = ["Details", "companions", "details"]
+
+_DEFAULT = "serving_default"
+
+
+@dataclass(frozen=True)
+class Details:
+    """`operations` are those that a conversion meets; `options` must be given for it, `advice` says why."""
+
+    operations: Operations
+    weights: tuple[WeightKind, ...]
+    options: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def details(tree: Tree, model: SourceModel) -> Details | None:
+    """The details of a model that can be converted, None for other formats. Raises `CorruptModelError`."""
+    read = _READERS.get(model.format)
+    return read(tree, model) if read else None
+
+
+def companions(tree: Tree, model: SourceModel) -> tuple[str, ...]:
+    """What `formats.companions` tells of the fetched model, told before anything is fetched.
+
+    It gets a directory with the graph, without the numbers of large tensors, and with files of the right size
+    and no content in place of the variables. Raises `CorruptModelError` or `UnsupportedModelError`.
+    """
+    with tempfile.TemporaryDirectory(prefix="ovms-converter-") as name:
+        root = Path(name)
+        sizes = tree.files.sizes()
+        for path in model.needs:
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if model.format == "onnx":
+                target.write_bytes(onnx_outline(tree.sample(path).window()))
+            elif path.endswith((".pb", ".index")):
+                target.write_bytes(tree.files.read(path))
+            else:
+                with target.open("wb") as file:
+                    file.truncate(sizes[path] or 0)
+        return formats.companions(root, model, tree.files)
+
+
+def _onnx(tree: Tree, model: SourceModel) -> Details:
+    with naming(model.path):
+        message = Message(memoryview(onnx_outline(tree.sample(model.path).window())))
+        kinds = weight_kinds((each.type, each.elements, each.size) for each in weights(message))
+        return Details(onnx_operations(message), kinds)
+
+
+def _saved_model(tree: Tree, model: SourceModel) -> Details:
+    path = posixpath.join(model.path, "saved_model.pb")
+    with naming(path):
+        graphs = read_saved_model(memoryview(tree.files.read(path)))
+        graph = next((each for each in graphs if set(each.tags) == {"serve"}), graphs[0])
+        signatures = [each for each in graph.signatures if not each.name.startswith("__") and each.outputs]
+        chosen = serving_signature((graph,))
+        options, advice = _choice(graphs, graph, signatures, chosen)
+        tensors = [
+            tensor
+            for signature in ([chosen] if chosen else signatures)
+            for tensor in signature.output_tensors.values()
+        ]
+        operations = served_operations(graph, tensors)
+    return Details(operations, _variables(tree, model), options, advice)
+
+
+def _choice(
+    graphs: tuple[MetaGraph, ...], graph: MetaGraph, signatures: list[Signature], chosen: Signature | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The options that choose a graph and a signature where there is no default."""
+    options: list[str] = []
+    advice: list[str] = []
+    if len(graphs) > 1:
+        tags = "; ".join(",".join(each.tags) or "(none)" for each in graphs)
+        advice.append(
+            f"there are {len(graphs)} graphs, with the tags {tags}: `--saved-model-tags` chooses one"
+        )
+        if set(graph.tags) != {"serve"}:
+            options += ["--saved-model-tags", ",".join(graph.tags)]
+    if not signatures:
+        advice.append("there is no signature, so inputs and outputs must be named: `--input` and `--output`")
+    elif chosen is None:
+        names = ", ".join(f"`{each.name}`" for each in signatures)
+        advice.append(f"there is no `{_DEFAULT}` among the signatures {names}: `--signature` chooses one")
+        options += ["--signature", signatures[0].name]
+    elif len(signatures) > 1:
+        advice.append(
+            f"the signature `{chosen.name}` is converted; `--signature` chooses another of {len(signatures)}"
+        )
+    return tuple(options), tuple(advice)
+
+
+def _variables(tree: Tree, model: SourceModel) -> tuple[WeightKind, ...]:
+    """The variables by type, without an optimizer's and a checkpoint's book-keeping."""
+    path = posixpath.join(model.path, "variables/variables.index")
+    if path not in tree:
+        return ()
+    with naming(path):
+        checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
+    stored = checkpoint.tensors if checkpoint else ()
+    kept = (each for each in stored if not any(part in each.name for part in BOOKKEEPING))
+    return weight_kinds((each.type, elements(each.shape), each.size) for each in kept)
+
+
+_READERS: Mapping[str, Callable[[Tree, SourceModel], Details]] = {
+    "onnx": _onnx,
+    "tensorflow.saved_model": _saved_model,
+}

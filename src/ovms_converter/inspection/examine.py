@@ -1,0 +1,183 @@
+"""The steps of an inspection: list, recognise, describe, judge. Nothing is converted or loaded."""
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from ovms_converter import formats
+from ovms_converter.errors import ModelError, NotFoundError
+from ovms_converter.formats.base import ModelDescription, SourceModel
+from ovms_converter.formats.describe import describe
+from ovms_converter.formats.tree import Tree
+from ovms_converter.inspection.coverage import coverage, has_rule, workaround
+from ovms_converter.inspection.details import companions, details
+from ovms_converter.inspection.forecast import forecast
+from ovms_converter.inspection.graphs import Operations
+from ovms_converter.inspection.programs import executable_content
+from ovms_converter.inspection.published import find_published, is_published, recorded_description
+from ovms_converter.inspection.reading import CountedFiles
+from ovms_converter.inspection.report import Inspection, UnsupportedOperation
+from ovms_converter.inspection.shapes import input_report, shape_advice
+from ovms_converter.storage import open_source
+from ovms_converter.storage.base import Listing
+from ovms_converter.storage.location import Location
+
+__all__ = ["inspect"]
+
+_STORES = ("s3", "gs", "az")
+_WRITTEN = (*_STORES, "file")
+
+_Result = TypeVar("_Result")
+
+
+def inspect(location: str, *, environ: Mapping[str, str], input_format: str = "auto") -> Inspection:
+    """What is at a URL or path, from its listing and a few small reads; `environ` has the credentials.
+
+    A model that is damaged or cannot be converted is told of too, as far as it can be read, with the error
+    that `convert` would end with as `refusal`. Raises `RequestError`, `LocationError` and `UnavailableError`.
+    """
+    place = Location.parse(location)
+    source = open_source(place, environ)
+    listing = source.list()
+    if not listing.entries:
+        raise NotFoundError(
+            f"there is nothing at `{place}`",
+            hint="check the spelling; a prefix needs at least one object below it",
+        )
+    return _Examination(place, listing, CountedFiles(source, listing), input_format).inspection()
+
+
+class _Examination:
+    """One inspection and what it has learned so far."""
+
+    def __init__(self, place: Location, listing: Listing, files: CountedFiles, input_format: str) -> None:
+        self.place = place
+        self.listing = listing
+        self.files = files
+        self.input_format = input_format
+        self.refusal: ModelError | None = None
+
+    def inspection(self) -> Inspection:
+        sizes = self.files.sizes()
+        known = [size for size in sizes.values() if size is not None]
+        found = Inspection(
+            location=str(self.place),
+            files=len(sizes),
+            total_bytes=sum(known) if len(known) == len(sizes) else None,
+            bytes_read=0,
+            requests=0,
+            published=None if self.listing.is_file else find_published(self.files, self.place.name),
+        )
+        if found.published and all(is_published(path, self.place.name) for path in sizes):
+            found = self._published(found)
+        else:
+            found = self._source(found)
+        return replace(
+            found,
+            bytes_read=self.files.bytes_read,
+            requests=self.files.requests,
+            refusal=self.refusal,
+        )
+
+    def _published(self, found: Inspection) -> Inspection:
+        assert found.published is not None
+        description = recorded_description(found.published)
+        return replace(
+            found,
+            path=posixpath.join(found.published.directory, str(found.published.newest or "")),
+            description=description,
+            inputs=tuple(input_report(spec, description.format) for spec in description.inputs),
+            model_bytes=sum(size or 0 for size in found.published.files.values()),
+        )
+
+    def _source(self, found: Inspection) -> Inspection:
+        tree = formats.open_tree(self.files)
+        model = self._tried(lambda: formats.identify(tree, self.input_format))
+        if model is None:
+            return found
+        row = formats.format_named(model.format)
+        self._tried(lambda: row.confirm(tree, model))
+        description = self._tried(lambda: describe(self.files, model))
+        found = replace(
+            found,
+            path=model.path,
+            mlflow=model.mlflow,
+            model_bytes=sum(self.files.sizes()[path] or 0 for path in model.needs),
+            executable=executable_content(tree, model),
+        )
+        if description:
+            found = self._described(found, description)
+            if row.convertible:
+                found = self._detailed(found, tree, model, description)
+        return replace(found, convertible=self.refusal is None)
+
+    def _described(self, found: Inspection, description: ModelDescription) -> Inspection:
+        """What the model says of itself; a refusal's hint and the logger are told elsewhere."""
+        hint = self.refusal.hint if self.refusal else None
+        notes = tuple(
+            note for note in description.notes if note != hint and not note.startswith("logged by MLflow")
+        )
+        inputs = tuple(input_report(spec, description.format) for spec in description.inputs)
+        return replace(found, description=replace(description, notes=notes), inputs=inputs)
+
+    def _detailed(
+        self, found: Inspection, tree: Tree, model: SourceModel, description: ModelDescription
+    ) -> Inspection:
+        """Operations, weights, forecast and command line of a model of a format that can be converted."""
+        needed = {*model.needs, *(self._tried(lambda: companions(tree, model)) or ())}
+        seen = self._tried(lambda: details(tree, model))
+        if seen is None:
+            return found
+        notes = found.description.notes if found.description else ()
+        sizes = self.files.sizes()
+        weights = sum(kind.bytes for kind in seen.weights)
+        # The neighbours of a single file are not listed; their weights tell their size.
+        source_bytes = max(sum(sizes.get(path) or 0 for path in needed), weights)
+        expected = forecast(
+            seen.weights,
+            source_bytes=source_bytes,
+            remote=self.place.is_remote,
+            stored=self.place.scheme in _STORES,
+        )
+        return replace(
+            found,
+            description=replace(description, operations=seen.operations.by_domain(), notes=notes),
+            model_bytes=source_bytes,
+            weights=seen.weights,
+            coverage=coverage(),
+            unsupported=_unsupported(seen.operations),
+            forecast=expected if seen.weights else None,
+            advice=(*seen.advice, *shape_advice(found.inputs)),
+            command=() if self.refusal else self._command(seen.options),
+        )
+
+    def _command(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """A command line that converts what is here, to a place beside it."""
+        shown = str(self.place)
+        if self.place.scheme not in _WRITTEN:
+            target = f"./{posixpath.splitext(self.place.name)[0] or 'model'}-ovms"
+        elif self.listing.is_file:
+            target = f"{posixpath.splitext(shown)[0]}-ovms"
+        else:
+            target = f"{shown.rstrip('/')}/ovms"
+        chosen = () if self.input_format == "auto" else ("--input-format", self.input_format)
+        return ("ovms-converter", "convert", shown, target, *chosen, *options)
+
+    def _tried(self, step: Callable[[], _Result]) -> _Result | None:
+        """What a step gives, or None with the first error about the model kept as the refusal."""
+        try:
+            return step()
+        except ModelError as error:
+            self.refusal = self.refusal or error
+            return None
+
+
+def _unsupported(operations: Operations) -> tuple[UnsupportedOperation, ...]:
+    return tuple(
+        UnsupportedOperation(
+            domain, name, count, tuple(operations.nodes[domain, name]), workaround(domain, name)
+        )
+        for (domain, name), count in operations.counts.most_common()
+        if not has_rule(domain, name)
+    )

@@ -1,0 +1,104 @@
+"""Versions that were published at a location, and the story of the newest one."""
+
+import json
+import posixpath
+from collections.abc import Mapping
+
+from ovms_converter.errors import ConverterError
+from ovms_converter.formats.base import ModelDescription, TensorSpec
+from ovms_converter.inspection.reading import CountedFiles
+from ovms_converter.inspection.report import Published
+from ovms_converter.repository import RECORD, version_number
+
+__all__ = ["find_published", "is_published", "recorded_description"]
+
+_RECORD_LIMIT = 4 << 20
+_MEMBERS = (".xml", ".bin", ".mapping")
+
+
+def find_published(files: CountedFiles, name: str) -> Published | None:
+    """The versions below a location whose last part is `name`; the location may be one version itself.
+
+    Where several directories hold versions, those nearest to the location count.
+    """
+    directories: dict[str, dict[str, int | None]] = {}
+    for path, size in files.sizes().items():
+        directory, member = posixpath.split(path)
+        if member == RECORD or member.endswith(_MEMBERS):
+            directories.setdefault(directory, {})[member] = size
+    found = [
+        (posixpath.dirname(directory), number, directory, members)
+        for directory, members in directories.items()
+        if (number := version_number(posixpath.basename(directory) or name)) is not None
+        and (RECORD in members or any(member.endswith(".xml") for member in members))
+    ]
+    if not found:
+        return None
+    base = min((each[0] for each in found), key=lambda each: (each.count("/") + bool(each), each))
+    versions = {
+        number: (directory, members) for parent, number, directory, members in found if parent == base
+    }
+    complete = sorted(
+        number for number, (_, members) in versions.items() if any(m.endswith(".xml") for m in members)
+    )
+    newest = complete[-1] if complete else None
+    directory, members = versions[newest] if newest is not None else ("", {})
+    return Published(
+        directory=base,
+        versions=tuple(complete),
+        incomplete=tuple(sorted(versions.keys() - set(complete))),
+        newest=newest,
+        files=dict(sorted(members.items())),
+        record=_record(files, directory) if RECORD in members else None,
+    )
+
+
+def is_published(path: str, name: str) -> bool:
+    """Whether a file is part of a published version, by its name and place."""
+    directory, member = posixpath.split(path)
+    return (member == RECORD or member.endswith(_MEMBERS)) and bool(
+        version_number(posixpath.basename(directory) or name)
+    )
+
+
+def _record(files: CountedFiles, directory: str) -> Mapping[str, object] | None:
+    try:
+        record = json.loads(files.read(posixpath.join(directory, RECORD), 0, _RECORD_LIMIT))
+    except (ValueError, RecursionError, ConverterError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def recorded_description(found: Published) -> ModelDescription:
+    """The newest version as its record tells it."""
+    record = found.record or {}
+    versions = record.get("versions")
+    producer = f"openvino {versions.get('openvino')}" if isinstance(versions, dict) else None
+    weights = [size for name, size in found.files.items() if name.endswith(".bin") and size is not None]
+    return ModelDescription(
+        format="openvino.ir",
+        title="OpenVINO IR, published",
+        evidence=f"version {found.newest} holds "
+        + " and ".join(f"`{name}`" for name in sorted(found.files) if name != RECORD),
+        producer=producer,
+        inputs=_ports(record.get("inputs")),
+        outputs=_ports(record.get("outputs")),
+        parameter_bytes=sum(weights) if weights else None,
+    )
+
+
+def _ports(ports: object) -> tuple[TensorSpec, ...]:
+    named = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    return tuple(
+        TensorSpec(str(port.get("name")), str(port.get("type")), _shape(str(port.get("shape", ""))))
+        for port in named
+    )
+
+
+def _shape(text: str) -> tuple[int | str | None, ...] | None:
+    """`[?,3,224,224]` as a record writes it; ranges of sizes stay the text that they are."""
+    inner = text.strip("[] ")
+    if "..." in inner:
+        return None
+    parts = [part.strip() for part in inner.split(",")] if inner else []
+    return tuple(None if part == "?" else int(part) if part.isdigit() else part for part in parts)

@@ -1,0 +1,82 @@
+"""A source as the tree of files that the formats look at: every byte read once, and counted."""
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ovms_converter.formats.tree import Window
+from ovms_converter.storage.base import Listing, Source
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["CountedFiles", "WindowFile"]
+
+
+class CountedFiles:
+    """The `Files` of a source. What was read is kept, so that looking twice costs nothing.
+
+    `bytes_read` and `requests` count what was asked of the source beyond its listing.
+    """
+
+    def __init__(self, source: Source, listing: Listing) -> None:
+        self._source = source
+        self._sizes = {entry.path: entry.size for entry in listing.entries}
+        self._blocks: dict[str, list[tuple[int, bytes]]] = {}
+        self.bytes_read = 0
+        self.requests = 0
+
+    def sizes(self) -> Mapping[str, int | None]:
+        """The bytes of every file by its relative POSIX path."""
+        return self._sizes
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """Up to `length` bytes from `start`; raises the errors of `Source.read`."""
+        size = self._sizes.get(path)
+        end = None if length is None else start + length
+        if size is not None:
+            end = size if end is None else min(end, size)
+            if start >= end:
+                return b""
+        for at, block in self._blocks.get(path, ()):
+            if end is not None and at <= start and end <= at + len(block):
+                return block[start - at : end - at]
+        data = self._source.read(path, start, None if end is None else end - start)
+        self.requests += 1
+        self.bytes_read += len(data)
+        self._blocks.setdefault(path, []).append((start, data))
+        return data
+
+
+class WindowFile(io.RawIOBase):
+    """A file in a tree for readers that want a file object, such as `zipfile`."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """The offset of the next byte."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go elsewhere."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._window.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Fill a buffer as far as the file goes."""
+        target = memoryview(buffer).cast("B")
+        data = self._window.bytes(self._at, len(target))
+        target[: len(data)] = data
+        self._at += len(data)
+        return len(data)
