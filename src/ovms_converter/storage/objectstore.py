@@ -252,6 +252,10 @@ class ObjectDestination:
         return f"{self.location.path}/{path}" if self.location.path else path
 
 
+class _ClaimLostError(AlreadyExistsError):
+    """What this run had written is gone: another run took it for dead."""
+
+
 class _Publication:
     """One directory on its way into a bucket: the first file claims it, the last one completes it."""
 
@@ -287,7 +291,8 @@ class _Publication:
         """Take back what was written, as far as the store lets us: without its last file no server loads it
         anyway.
         """
-        if not self._written or isinstance(error, AlreadyExistsError):
+        others = isinstance(error, AlreadyExistsError) and not isinstance(error, _ClaimLostError)
+        if not self._written or others:
             return
 
         async def remove() -> None:
@@ -310,10 +315,14 @@ class _Publication:
             async with self._large:
                 await self._store_large(key, path)
         stored = await self._bucket.head(key)
-        if stored is None or stored.size != size:
+        if stored is None:
+            raise _ClaimLostError(
+                f"`{self._bucket.names.bucket}/{key}` was removed as soon as it was stored",
+                hint="another run may have published the same meanwhile; run again",
+            )
+        if stored.size != size:
             raise UnavailableError(
-                f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has "
-                f"{'none' if stored is None else stored.size}",
+                f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has {stored.size}",
                 hint="another program may write there; try again",
             )
 
