@@ -17,7 +17,7 @@ __all__ = ["CHUNK", "Bucket", "ObstoreBucket", "quoted_etag"]
 
 CHUNK = 1 << 20
 """Bytes handed over at a time by a stream."""
-PART = 8 << 20
+PART = 5 << 20
 """Least size of a part of a multipart upload; a store takes at most 10,000 parts."""
 PARTS_AT_ONCE = 4
 MAX_ENTRIES = 200_000

@@ -1,11 +1,13 @@
-"""Objects to files: many files at once, large ones in several spans at once, straight into place.
+"""Objects to files: many files at once, straight into place.
 
     small file   one request, held in memory, hashed, written
-    large file   spans of `SPAN` bytes, `SPANS_AT_ONCE` of them under way; each chunk is written where it
-    belongs with `pwrite`,
-                 and a thread takes the digest of what lies whole before the first gap
+    large file   one stream; while more connections make it faster, the longest rest is halved, and its
+                 second half gets a connection of its own. Chunks are written where they belong with
+                 `pwrite`, and a thread takes the digest of what lies whole before the first gap
 
-A connection that breaks is taken up again at the byte where it broke, as long as bytes keep coming.
+A connection that breaks is taken up again at the byte where it broke, as long as bytes keep coming. On a
+fast link one stream is as fast as several and the cheapest for both ends; over a long or shaped one
+several help.
 """
 
 import asyncio
@@ -24,12 +26,20 @@ from ovms_converter.storage.base import Entry, FetchedFile, Progress
 from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError
 
-__all__ = ["Download", "Wanted", "all_of", "receive", "received"]
+__all__ = ["Download", "Segment", "Wanted", "all_of", "receive", "received"]
 
 SMALL = 8 << 20
-SPAN = 16 << 20
-SPANS_AT_ONCE = 4
 FILES_AT_ONCE = 24
+STREAMS = 8
+"""Connections for large files, all together."""
+SHORTEST_HALF = 4 << 20
+"""A rest is halved only if each half has this many bytes."""
+GROWTH_SECONDS = 0.5
+"""How long the rate is measured before another connection is tried, and after."""
+FAST = 300_000_000
+"""Bytes a second at which one connection is left alone: no link that several would help is that fast."""
+GROWTH = 1.2
+"""By how much the rate must grow for the next step; below it, the link or a disk is what limits."""
 MEMORY = 48 << 20
 """Bytes of small files that may be held at once."""
 HASH_STEP = 8 << 20
@@ -66,44 +76,63 @@ async def all_of(jobs: Sequence[Coroutine[Any, Any, Any]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def receive(
-    bucket: Bucket, wanted: Wanted, start: int, end: int, sink: Callable[[int, bytes], None]
-) -> None:
-    """Hand the bytes from `start` to before `end` to `sink(offset, bytes)`, in order and each once.
+@dataclass
+class Segment:
+    """A run of bytes on its way: all before `position` are through; `end` may come nearer while it runs."""
 
+    position: int
+    end: int
+
+
+async def receive(
+    bucket: Bucket,
+    wanted: Wanted,
+    segment: Segment,
+    sink: Callable[[int, bytes], None],
+    *,
+    whole: bool = False,
+) -> None:
+    """Hand the bytes of a segment to `sink(offset, bytes)`, in order and each once.
+
+    `whole` is for servers that ignore ranges: everything is read, and what comes before is thrown away.
     Raises `UnavailableError` when the retries are used up, `SourceChangedError` when the object is another
-    one by now.
+    one by now, `RangeIgnoredError` if only `whole` works.
     """
-    offset = start
+    begun = segment.position
     fruitless = breaks = 0
-    whole = False
-    while offset < end:
-        before = offset
-        position = 0 if whole else offset
-        stream = bucket.stream(wanted.key, position, wanted.size if whole else end, wanted.entry)
+    while segment.position < segment.end:
+        before = segment.position
         try:
-            async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
-                async for chunk in chunks:
-                    fresh = chunk[max(0, offset - position) : max(0, end - position)]
-                    position += len(chunk)
-                    if fresh:
-                        sink(offset, fresh)
-                        offset += len(fresh)
-                    if offset == end:
-                        break
-            _refuse_short(bucket, wanted, offset, end)
-        except SourceChangedError:
+            await _receive_once(bucket, wanted, segment, sink, whole=whole)
+        except (SourceChangedError, RangeIgnoredError):
             raise
-        except RangeIgnoredError:
-            if whole:
-                raise
-            whole = True
         except UnavailableError:
-            fruitless = 0 if offset > before else fruitless + 1
+            fruitless = 0 if segment.position > before else fruitless + 1
             breaks += 1
-            if fruitless >= FRUITLESS_TRIES or breaks > FREE_RETRIES + (offset - start) // BYTES_PER_RETRY:
+            brought = segment.position - begun
+            if fruitless >= FRUITLESS_TRIES or breaks > FREE_RETRIES + brought // BYTES_PER_RETRY:
                 raise
-            await asyncio.sleep(min(0.2 * 2**fruitless, 5) * random.uniform(0.5, 1) if fruitless else 0)  # noqa: S311
+            if fruitless:
+                await asyncio.sleep(min(0.2 * 2**fruitless, 5) * random.uniform(0.5, 1))  # noqa: S311
+
+
+async def _receive_once(
+    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None], *, whole: bool
+) -> None:
+    """One request for the rest of a segment."""
+    start, end = (0, wanted.size) if whole else (segment.position, segment.end)
+    arrived = start
+    stream = bucket.stream(wanted.key, start, end, wanted.entry)
+    async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            fresh = chunk[max(0, segment.position - arrived) : max(0, segment.end - arrived)]
+            arrived += len(chunk)
+            if fresh:
+                sink(segment.position, fresh)
+                segment.position += len(fresh)
+            if segment.position >= segment.end:
+                return
+    _refuse_short(bucket, wanted, segment.position, segment.end)
 
 
 def _refuse_short(bucket: Bucket, wanted: Wanted, offset: int, end: int) -> None:
@@ -122,7 +151,10 @@ async def received(bucket: Bucket, wanted: Wanted, start: int, end: int) -> byte
     def sink(offset: int, data: bytes) -> None:  # noqa: ARG001
         parts.append(data)
 
-    await receive(bucket, wanted, start, end, sink)
+    try:
+        await receive(bucket, wanted, Segment(start, end), sink)
+    except RangeIgnoredError:
+        await receive(bucket, wanted, Segment(start + sum(map(len, parts)), end), sink, whole=True)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -134,7 +166,7 @@ class Download:
         self._directory = directory
         self._progress = progress
         self._files = asyncio.Semaphore(FILES_AT_ONCE)
-        self._spans = asyncio.Semaphore(SPANS_AT_ONCE)
+        self._streams = asyncio.Semaphore(STREAMS)
         self._memory = _Budget(MEMORY)
 
     async def run(self, files: Sequence[Wanted]) -> tuple[FetchedFile, ...]:
@@ -184,36 +216,109 @@ class Download:
         _write(handle, data, 0)
 
     async def _large(self, wanted: Wanted, handle: int, progress: Progress, digests: "_Digests") -> None:
-        spans = [(start, min(start + SPAN, wanted.size)) for start in range(0, wanted.size, SPAN)]
-        reached = [start for start, _ in spans]
-        moved = asyncio.Event()
         os.ftruncate(handle, wanted.size)
+        large = _LargeFile(self._bucket, wanted, handle, progress, self._streams)
+        await all_of([large.follow(digests), large.bring()])
 
-        async def bring(number: int) -> None:
-            def sink(offset: int, data: bytes) -> None:
-                _write(handle, data, offset)
-                reached[number] = offset + len(data)
-                progress(len(data))
-                moved.set()
 
-            async with self._spans:
-                await receive(self._bucket, wanted, *spans[number], sink)
+class _LargeFile:
+    """One large file on its way."""
 
-        async def follow() -> None:
-            loop = asyncio.get_running_loop()
-            position = number = 0
-            while position < wanted.size:
-                while number < len(spans) - 1 and reached[number] == spans[number][1]:
-                    number += 1
-                ready = reached[number]
-                if ready - position >= HASH_STEP or ready == wanted.size:
-                    await loop.run_in_executor(None, digests.update_from, handle, position, ready)
-                    position = ready
+    def __init__(
+        self, bucket: Bucket, wanted: Wanted, handle: int, progress: Progress, streams: asyncio.Semaphore
+    ) -> None:
+        self._bucket = bucket
+        self._wanted = wanted
+        self._handle = handle
+        self._progress = progress
+        self._streams = streams
+        self._segments = [Segment(0, wanted.size)]
+        self._moved = asyncio.Event()
+        self._through = 0
+        self._ranges = True
+
+    async def bring(self) -> None:
+        """Bring all bytes, with as many connections as make it faster."""
+        running = {asyncio.create_task(self._stream(self._segments[0]))}
+        try:
+            await self._grow(running)
+            while running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def follow(self, digests: "_Digests") -> None:
+        """Take the digests of what lies whole from the beginning, until all does."""
+        loop = asyncio.get_running_loop()
+        position = 0
+        while position < self._wanted.size:
+            ready = self._frontier()
+            if ready - position >= HASH_STEP or ready == self._wanted.size:
+                await loop.run_in_executor(None, digests.update_from, self._handle, position, ready)
+                position = ready
+            else:
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def _grow(self, running: "set[asyncio.Task[None]]") -> None:
+        """Double the connections as long as that pays; return when it does not or the file is there."""
+        last_rate = 0.0
+        while running and self._ranges:
+            before = self._through
+            done, _ = await asyncio.wait(running, timeout=GROWTH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            running -= done
+            rate = self._through - before
+            if rate < last_rate * GROWTH or rate > FAST * GROWTH_SECONDS or len(running) >= STREAMS:
+                return
+            last_rate = rate
+            for _ in range(max(1, len(running))):
+                half = self._halve()
+                if half is None:
+                    return
+                running.add(asyncio.create_task(half))
+
+    def _halve(self) -> "Coroutine[Any, Any, None] | None":
+        """A stream for the second half of the longest rest, None if there is no place or nothing worth it."""
+        longest = max(self._segments, key=lambda segment: segment.end - segment.position)
+        rest = longest.end - longest.position
+        if rest < 2 * SHORTEST_HALF or self._streams.locked():
+            return None
+        half = Segment(longest.end - rest // 2, longest.end)
+        longest.end = half.position
+        self._segments.append(half)
+        return self._stream(half, longest)
+
+    async def _stream(self, segment: Segment, first_half: Segment | None = None) -> None:
+        """Bring one segment; if the server ignores ranges, the first half goes on to the end of this one."""
+        async with self._streams:
+            try:
+                await receive(self._bucket, self._wanted, segment, self._sink)
+            except RangeIgnoredError:
+                self._ranges = False
+                if first_half and first_half.position < first_half.end == segment.position:
+                    self._segments.remove(segment)
+                    first_half.end = segment.end
                 else:
-                    moved.clear()
-                    await moved.wait()
+                    await receive(self._bucket, self._wanted, segment, self._sink, whole=True)
 
-        await all_of([follow(), *(bring(number) for number in range(len(spans)))])
+    def _sink(self, offset: int, data: bytes) -> None:
+        _write(self._handle, data, offset)
+        self._through += len(data)
+        self._progress(len(data))
+        self._moved.set()
+
+    def _frontier(self) -> int:
+        """The offset of the first byte that is not there yet."""
+        for segment in sorted(self._segments, key=lambda segment: segment.end):
+            if segment.position < segment.end:
+                return segment.position
+        return self._wanted.size
 
 
 def _unheard(count: int) -> None:
