@@ -312,6 +312,38 @@ def test_a_full_disk_behind_stdout_is_told() -> None:
     assert finished.stderr.startswith("error: no space left")
 
 
+def test_a_closed_stdout_is_no_error() -> None:
+    finished = subprocess.run(
+        ["sh", "-c", '"$0" -m ovms_converter --version >&-', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["modèle".encode(), b"mod\xe8le"], ids=["utf-8", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_path_that_the_locale_cannot_write_comes_out_as_it_went_in(
+    name: bytes, encoding: str, tmp_path: Path
+) -> None:
+    """A result must not get lost after the work is done."""
+    program = (
+        "import sys; from pathlib import Path; url = sys.argv[1];"
+        "from ovms_converter.workflow.results import write_result; write_result(Path('url'), url);"
+        "from ovms_converter.cli.output import Output; Output({}).result(url)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program, name],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (finished.stdout, finished.stderr) == (name + b"\n", b"")
+    assert (tmp_path / "url").read_bytes() == name
+
+
 def test_the_version_names_the_converter_too() -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "ovms_converter", "--version"], capture_output=True, text=True, check=True

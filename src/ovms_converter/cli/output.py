@@ -1,5 +1,6 @@
 """The one place where anything is printed: results to stdout, all else to stderr, without secrets."""
 
+import io
 import json
 import os
 import sys
@@ -50,8 +51,9 @@ class Output:
         stderr: TextIO | None = None,
     ) -> None:
         self.settings = settings or Settings()
-        self.stdout = stdout or sys.stdout
-        self.stderr = stderr or sys.stderr
+        # A stream that the caller has closed is None.
+        self.stdout = stdout or sys.stdout or io.StringIO()
+        self.stderr = stderr or sys.stderr or io.StringIO()
         self.redactor = Redactor.from_environment(environ)
         capable = environ.get("TERM") != "dumb"
         self.terminal = self.stderr.isatty() and capable
@@ -71,6 +73,14 @@ class Output:
         """The text without any secret."""
         return self.redactor.scrub(text)
 
+    def columns(self) -> int | None:
+        """The width of the terminal behind stderr; None if there is none."""
+        if not self.terminal:
+            return None
+        import shutil
+
+        return shutil.get_terminal_size().columns
+
     def line(self, text: str) -> None:
         """One line on stderr. A reader that went away does not disturb the work."""
         with self._lock:
@@ -86,9 +96,15 @@ class Output:
         self.line(json.dumps(document, ensure_ascii=False))
 
     def result(self, text: str) -> None:
-        """The result on stdout, exactly as it is: a URL is a product, not a message."""
+        """The result on stdout, exactly as it is: a URL is a product, not a message.
+
+        What the locale cannot write, such as a path that is no text, goes out as the bytes it came from.
+        """
         try:
-            self.stdout.write(text + "\n")
+            try:
+                self.stdout.write(text + "\n")
+            except UnicodeEncodeError:
+                self.stdout.buffer.write(os.fsencode(text) + b"\n")
             self.stdout.flush()
         except BrokenPipeError:
             self._abandon(self.stdout)

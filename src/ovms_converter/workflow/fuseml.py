@@ -4,7 +4,6 @@ FuseML upper-cases an input's name and does nothing else, so `input-model` arriv
 shell can write that name, but it is there. It also sets variables that nobody filled in to the empty string.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +83,8 @@ def _check_filled_in(variable: str, value: str) -> None:
 
 
 def _unknown(variable: str, known: list[str]) -> str:
+    import difflib
+
     name = variable.removeprefix(_PREFIX).replace("-", "_")
     near = difflib.get_close_matches(name, [other.removeprefix(_PREFIX) for other in known], n=1)
     advice = f"; did you mean `{_PREFIX}{near[0]}`?" if near else ""

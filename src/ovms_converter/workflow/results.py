@@ -34,7 +34,7 @@ def write_result(path: Path, text: str) -> None:
     A reader sees the old content or the new one. Where that cannot be had (a mounted file such as
     `/dev/termination-log`, a pipe) it is one single write. Raises `LocationError`.
     """
-    data = text.encode()
+    data = os.fsencode(text)
     target = path.resolve()
     try:
         if not target.exists() or target.is_file():

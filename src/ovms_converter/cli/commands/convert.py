@@ -1,6 +1,5 @@
 """`ovms-converter convert`: flags and variables in, a run of the pipeline, one URL out."""
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,7 +131,7 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
         if output.terminal:
             output.line("")
         same_screen = not output.settings.document and output.stdout.isatty() and output.stderr.isatty()
-        width = shutil.get_terminal_size().columns if output.terminal else None
+        width = output.columns()
         for line in summary_lines(outcome, seconds=seconds, with_url=not same_screen, terminal_width=width):
             output.line(line)
     if not output.settings.document:
