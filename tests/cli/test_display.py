@@ -97,6 +97,24 @@ def test_notes_go_above_the_table_and_lose_their_secrets(command: CommandLine, f
     assert "hunter2hunter2" not in command(*RUN).err
 
 
+@pytest.mark.parametrize("columns", [40, 60, 72, 80, 200])
+def test_no_cell_is_cut_short(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ovms_converter.cli.live import LiveDisplay
+    from ovms_converter.cli.output import Output
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = Terminal()
+    with LiveDisplay(Output({"TERM": "xterm"}, stderr=stream)) as display:
+        display(StageStarted(Stage.FETCH, "s3://b/m", 123_000_000_000))
+        display(StageProgress(Stage.FETCH, 45_600_000_000))
+        display(StageFinished(Stage.RECOGNISE, 59 * 60 + 59))
+        display(StageFinished(Stage.PUBLISH, 125.4, 123_000_000_000))
+    screen = last_screen(stream.getvalue())
+    assert "…" not in "".join(screen)
+    assert any("59 min 59 s" in line for line in screen)
+    assert any("2 min 05 s" in line and "123 GB" in line for line in screen)
+
+
 def test_the_table_survives_a_stage_that_only_ends() -> None:
     from ovms_converter.cli.live import LiveDisplay
     from ovms_converter.cli.output import Output

@@ -1,10 +1,8 @@
 """The command `ovms-converter`: which commands there are, and how any of them ends."""
 
-import difflib
 import importlib
 import itertools
 import os
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -92,6 +90,8 @@ class _Group(click.Group):
         name = args[0]
         if name.startswith("-") or name in _COMMANDS:
             return super().resolve_command(ctx, args)
+        import difflib
+
         near = difflib.get_close_matches(name, _COMMANDS, n=1)
         advice = f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(_COMMANDS)}"
         raise click.UsageError(f"there is no command `{name}`{advice}", ctx)
@@ -133,6 +133,8 @@ def _fail(session: Session, cause: BaseException) -> int:
     error = as_converter_error(cause, session.variables)
     output = session.output
     if isinstance(error, InternalError):
+        import traceback
+
         for line in "".join(traceback.format_exception(cause)).splitlines():
             output.line(line)
         error.hint = "; ".join(filter(None, (error.hint, _REPORT)))

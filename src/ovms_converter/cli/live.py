@@ -17,7 +17,7 @@ from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgre
 
 __all__ = ["LiveDisplay"]
 
-_NARROW = 60
+_NARROW = 72
 _LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warning": Level.WARNING}
 
 
@@ -27,7 +27,6 @@ class _Row:
 
     since: float
     total: int | None
-    detail: str
     done: int = 0
     seconds: float | None = None
 
@@ -63,15 +62,14 @@ class LiveDisplay(Display):
     def __call__(self, event: Event) -> None:
         """Take one event into the table, or print a note above it."""
         if isinstance(event, StageStarted):
-            self._rows[event.stage] = _Row(time.monotonic(), event.total, self._output.scrub(event.detail))
+            self._rows[event.stage] = _Row(time.monotonic(), event.total)
         elif isinstance(event, StageProgress):
             if row := self._rows.get(event.stage):
                 row.done = event.done
         elif isinstance(event, StageFinished):
-            row = self._rows.setdefault(event.stage, _Row(time.monotonic(), None, ""))
+            row = self._rows.setdefault(event.stage, _Row(time.monotonic(), None))
             row.seconds = event.seconds
             row.done = event.moved
-            row.detail = self._output.scrub(event.detail) or row.detail
         elif isinstance(event, Note) and self._output.shows(_LEVELS[event.level]):
             self._print(event)
 
@@ -91,7 +89,7 @@ class LiveDisplay(Display):
         table.add_column(width=19 if wide else 9, justify="right", no_wrap=True)
         if wide:
             table.add_column(width=11, justify="right", no_wrap=True)
-        table.add_column(width=8, justify="right", no_wrap=True)
+        table.add_column(width=11, justify="right", no_wrap=True)
         now = time.monotonic()
         for stage, row in list(self._rows.items()):
             seconds = now - row.since if row.seconds is None else row.seconds
