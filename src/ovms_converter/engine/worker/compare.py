@@ -1,8 +1,9 @@
 """Does the written IR compute what its source computes?"""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ import openvino as ov
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import difference, execution, samples
 from ovms_converter.engine.worker.execution import Array, Runner
-from ovms_converter.engine.worker.reference import Reference, ReferenceError
-from ovms_converter.engine.worker.samples import Sizes
+from ovms_converter.engine.worker.reference import Reference, ReferenceError, runtimes
+from ovms_converter.engine.worker.samples import Draw, Sizes
 from ovms_converter.engine.worker.save import Written
 from ovms_converter.errors import ConverterError, VerificationError
 from ovms_converter.optimizer.conversion import convert
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
 
-__all__ = ["Compared", "NotComparableError", "compare"]
+__all__ = ["Compared", "NoReferenceError", "NotComparableError", "compare"]
 
 _SAME_MEANING = frozenset(
     {
@@ -37,13 +38,20 @@ _SAME_MEANING = frozenset(
 )
 """Arguments after which an input or output that keeps its name and rank still means the same."""
 
-_SEEDS = (11, 12)
+_ROUNDS = 8
+_SMALL = 1 << 20
+"""Up to so many bytes of weights, a model is compared on `_ROUNDS` samples of every kind; a larger one on one."""
+
 _BLAME_BYTES = 8 << 20
 """Up to so many bytes of weights, OpenVINO's slow reference implementations tell the plugin's faults."""
 
 
 class NotComparableError(Exception):
     """The result cannot be compared with its source; the text says why."""
+
+
+class NoReferenceError(NotComparableError):
+    """The source does not run in any runtime of its own that is installed."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,7 @@ def compare(written: Written, job: ConversionJob) -> Compared:
         RuntimeError: the IR does not compile or run.
     """
     _check_arguments(job)
-    try:
-        reference = Reference(job.model)
-        _check_ports(written, reference)
-        found = list(_samples(written, reference))
-    except ReferenceError as error:
-        raise NotComparableError(str(error)) from None
+    name, found = _expected(written, job)
     half = job.arguments.half_precision
     usual = difference.FP16_TOLERANCE if half else difference.FP32_TOLERANCE
     tolerance = usual if job.tolerance is None else job.tolerance
@@ -90,8 +93,25 @@ def compare(written: Written, job: ConversionJob) -> Compared:
             f"the converted model computes something else than its source: {why}; {blame}",
             hint="`--verify load` publishes it all the same",
         )
-    batches = " and ".join(str(size) for size in sorted({_batch(sample) for sample in found}))
-    return Compared(f"equal to {reference.name} on {len(found)} samples with a batch of {batches}", figures)
+    batches = sorted({_batch(sample) for sample in found})
+    text = f" with a batch of {' and '.join(map(str, batches))}" if len(batches) > 1 else ""
+    return Compared(f"equal to {name} on {len(found)} samples{text}", figures)
+
+
+def _expected(written: Written, job: ConversionJob) -> tuple[str, list[_Sample]]:
+    """What the source computes, by the first of its runtimes that runs it, and that runtime's name."""
+    inputs = list(ov.Core().read_model(str(written.xml)).inputs)
+    outputs = [port.name for port in written.outputs]
+    rounds = _ROUNDS if written.bin.stat().st_size <= _SMALL else 1
+    failures = []
+    for runtime in runtimes():
+        try:
+            reference = runtime(job.model)
+            _check_ports(written, reference)
+            return reference.name, _samples(inputs, reference, outputs, rounds)
+        except ReferenceError as error:  # noqa: PERF203 - a run takes longer
+            failures.append(str(error))
+    raise NoReferenceError(failures[0])
 
 
 def _check_arguments(job: ConversionJob) -> None:
@@ -109,46 +129,39 @@ def _check_ports(written: Written, reference: Reference) -> None:
         raise NotComparableError("it has outputs that its source does not have")
 
 
-def _samples(written: Written, reference: Reference) -> Iterator[_Sample]:
-    """Samples that the source runs with, of the first sizes that it runs with at all."""
-    model = ov.Core().read_model(str(written.xml))
-    inputs = list(model.inputs)
-    outputs = [port.name for port in written.outputs]
-    sizes, below = _sizes(inputs, reference, outputs)
-    batches = [sizes]
+def _samples(
+    inputs: Sequence[ov.Output], reference: Reference, outputs: Sequence[str], rounds: int
+) -> list[_Sample]:
+    """Samples of the first sizes that the source runs with at all, and of twice that batch."""
+    for sizes in samples.candidates(inputs):
+        found, why = _drawn(inputs, sizes, reference, outputs, rounds)
+        if found:
+            break
+    else:
+        raise ReferenceError(why)
+    if not _same(found[0].expected, reference.run(found[0].inputs, outputs)):
+        raise NotComparableError("its source computes something else at every run")
     if samples.has_free_batch(inputs):
-        batches.append(Sizes(2 * sizes.batch, sizes.other, sizes.rank))
-    for one in batches:
-        for seed in _SEEDS:
-            values = _values(inputs, one, seed, below)
-            try:
-                expected = reference.run(values, outputs)
-            except ReferenceError:
-                if one is sizes:
-                    raise
-                continue  # the batch is only declared free
-            if seed == _SEEDS[0] and not _same(expected, reference.run(values, outputs)):
-                raise NotComparableError("its source computes something else at every run")
-            yield _Sample(values, expected)
+        found += _drawn(inputs, Sizes(2 * sizes.batch, sizes.other, sizes.rank), reference, outputs, 1)[0]
+    return found
 
 
-def _sizes(inputs: Sequence[ov.Output], reference: Reference, outputs: Sequence[str]) -> tuple[Sizes, int]:
-    """The first sizes, and the bound of integers, that the source runs with."""
-    failure: ReferenceError | None = None
-    for below in (2, 1):
-        for sizes in samples.candidates(inputs):
-            try:
-                for seed in _SEEDS:
-                    reference.run(_values(inputs, sizes, seed, below), outputs)
-            except ReferenceError as error:  # noqa: PERF203 - a run takes longer
-                failure = failure or error
-            else:
-                return sizes, below
-    raise failure or ReferenceError("its inputs are too large to run it")
+def _drawn(
+    inputs: Sequence[ov.Output], sizes: Sizes, reference: Reference, outputs: Sequence[str], rounds: int
+) -> tuple[list[_Sample], str]:
+    """The samples of these sizes that the source runs with, and why it does not run with others."""
+    found, why = [], ""
+    for draw, seed in product(Draw, range(rounds)):
+        try:
+            values = _values(inputs, sizes, draw, seed)
+            found.append(_Sample(values, reference.run(values, outputs)))
+        except ReferenceError as error:  # noqa: PERF203 - a run takes longer
+            why = why or str(error)
+    return found, why
 
 
-def _values(inputs: Sequence[ov.Output], sizes: Sizes, seed: int, below: int) -> dict[str, Array]:
-    tensors = samples.fill(inputs, sizes, seed, integers_below=below, signed=seed == _SEEDS[1])
+def _values(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw, seed: int) -> dict[str, Array]:
+    tensors = samples.fill(inputs, sizes, draw, seed)
     if tensors is None:
         raise ReferenceError("its inputs are too large to run it")
     try:

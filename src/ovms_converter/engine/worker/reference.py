@@ -1,18 +1,18 @@
-"""The source model in its own runtime: ONNX Runtime, from the extra `verify`."""
+"""The source model in a runtime of its own: ONNX Runtime, then ONNX's reference implementation.
+
+Both come with the extra `verify`.
+"""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from ovms_converter.engine.worker.execution import Array
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Reference", "ReferenceError", "is_installed"]
+__all__ = ["Reference", "ReferenceError", "is_installed", "runtimes"]
 
 _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -29,6 +29,25 @@ _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(uint64)": np.uint64,
 }
 
+_TYPES: Mapping[int, str] = {
+    1: "tensor(float)",
+    2: "tensor(uint8)",
+    3: "tensor(int8)",
+    4: "tensor(uint16)",
+    5: "tensor(int16)",
+    6: "tensor(int32)",
+    7: "tensor(int64)",
+    9: "tensor(bool)",
+    10: "tensor(float16)",
+    11: "tensor(double)",
+    12: "tensor(uint32)",
+    13: "tensor(uint64)",
+}
+"""ONNX Runtime's names of `onnx.TensorProto.DataType`."""
+
+_SMALL = 8 << 20
+"""ONNX's reference implementation is slow: it takes models of at most so many bytes."""
+
 
 class ReferenceError(Exception):
     """The source cannot be run as a reference; the text says why."""
@@ -39,11 +58,25 @@ def is_installed() -> bool:
     return importlib.util.find_spec("onnxruntime") is not None
 
 
-class Reference:
-    """An ONNX model in ONNX Runtime, without its graph optimisations: they are nothing to compare with.
+class Reference(Protocol):
+    """A source model that can be run. `inputs` are types in ONNX Runtime's words, by name."""
 
-    Raises `ReferenceError` if ONNX Runtime cannot load it.
-    """
+    name: str
+    inputs: Mapping[str, str]
+    outputs: Sequence[str]
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """The named outputs. Inputs are cast to the source's types. Raises `ReferenceError`."""
+
+
+def runtimes() -> Sequence[Callable[[Path], Reference]]:
+    """What loads an ONNX model, best first; each raises `ReferenceError` if it cannot."""
+    more = [_Specification] if importlib.util.find_spec("onnx") else []
+    return [_Runtime, *more]
+
+
+class _Runtime:
+    """An ONNX model in ONNX Runtime, without its graph optimisations: they are nothing to compare with."""
 
     def __init__(self, model: Path) -> None:
         import onnxruntime
@@ -53,27 +86,66 @@ class Reference:
         options.log_severity_level = 4
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
         try:
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+            self._session = onnxruntime.InferenceSession(
                 str(model), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise ReferenceError(f"ONNX Runtime cannot load the source: {_line(error)}") from None
+            raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
         self.inputs: Mapping[str, str] = {port.name: port.type for port in self._session.get_inputs()}
         self.outputs: Sequence[str] = [port.name for port in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """The named outputs. Inputs are cast to the source's types. Raises `ReferenceError`."""
+        """See `Reference.run`."""
+        feed = _cast(inputs, self.inputs)
         try:
-            feed = {name: value.astype(_DTYPES[self.inputs[name]]) for name, value in inputs.items()}
-        except KeyError as error:
-            raise ReferenceError(f"inputs of the type `{error.args[0]}` cannot be made up") from None
-        try:
-            results = self._session.run(list(outputs), feed)
+            return _tensors(self._session.run(list(outputs), feed))
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise ReferenceError(f"ONNX Runtime cannot run the source: {_line(error)}") from None
-        if not all(isinstance(result, np.ndarray) for result in results):
-            raise ReferenceError("an output of the source is no tensor")
-        return list(results)
+            raise ReferenceError(f"{self.name} cannot run the source: {_line(error)}") from None
+
+
+class _Specification:
+    """A small ONNX model in the Python implementation that goes with ONNX's specification."""
+
+    def __init__(self, model: Path) -> None:
+        import onnx
+        import onnx.reference
+
+        self.name = f"ONNX {onnx.__version__}'s reference implementation"
+        if model.stat().st_size > _SMALL:
+            raise ReferenceError("the source is too large for ONNX's reference implementation")
+        try:
+            loaded = onnx.load(model)
+            self._evaluator = onnx.reference.ReferenceEvaluator(loaded)
+        except Exception as error:  # noqa: BLE001 - its exceptions have no common base
+            raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
+        weights = {tensor.name for tensor in loaded.graph.initializer}
+        self.inputs: Mapping[str, str] = {
+            port.name: _TYPES.get(port.type.tensor_type.elem_type, "unknown")
+            for port in loaded.graph.input
+            if port.name not in weights
+        }
+        self.outputs: Sequence[str] = [port.name for port in loaded.graph.output]
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """See `Reference.run`."""
+        feed = _cast(inputs, self.inputs)
+        try:
+            return _tensors(self._evaluator.run(list(outputs), feed))
+        except Exception as error:  # noqa: BLE001 - its exceptions have no common base
+            raise ReferenceError(f"{self.name} cannot run the source: {_line(error)}") from None
+
+
+def _cast(inputs: Mapping[str, Array], types: Mapping[str, str]) -> dict[str, Array]:
+    unknown = sorted({types[name] for name in inputs} - _DTYPES.keys())
+    if unknown:
+        raise ReferenceError(f"inputs of the type `{unknown[0]}` cannot be made up")
+    return {name: value.astype(_DTYPES[types[name]]) for name, value in inputs.items()}
+
+
+def _tensors(results: Sequence[object]) -> list[Array]:
+    if not all(isinstance(result, np.ndarray) for result in results):
+        raise TypeError("an output of the source is no tensor")
+    return [np.asarray(result) for result in results]
 
 
 def _line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ import openvino as ov
 
 from ovms_converter.engine.worker.execution import Array, Tensor
 
-__all__ = ["Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
+__all__ = ["Draw", "Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
 
 _SIZES = (1, 2, 8, 16, 32, 64, 224)
 _LONGEST = 1 << 26
@@ -18,6 +19,25 @@ _LONGEST = 1 << 26
 _FREE_RANKS = (2, 4, 1, 3)
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+class Draw(Enum):
+    """How values are drawn. An integer is mostly an index or a mask: a large one may be out of range."""
+
+    ZEROS = "floats in [0, 1), integers 0"
+    UNIT = "floats in [0, 1), integers 0 and 1"
+    WIDE = "normal floats, integers around 0; bytes over their whole range"
+    TIES = "halves, in which values repeat and rounding meets ties; integers in [0, 8)"
+    COUNTS = "floats in [0, 10), integers in [1, 5)"
+
+
+_INTEGERS = {
+    Draw.ZEROS: (0, 1),
+    Draw.UNIT: (0, 2),
+    Draw.WIDE: (-40, 41),
+    Draw.TIES: (0, 8),
+    Draw.COUNTS: (1, 5),
+}
 
 
 @dataclass(frozen=True)
@@ -60,21 +80,15 @@ def candidates(inputs: Sequence[ov.Output]) -> Iterator[Sizes]:
         yield Sizes(size, size)
 
 
-def fill(
-    inputs: Sequence[ov.Output], sizes: Sizes, seed: int, *, integers_below: int, signed: bool = False
-) -> list[Tensor] | None:
-    """One tensor an input, or None if one would be far too large.
-
-    Floats are uniform in [0, 1), or normal if `signed`, integers uniform in [0, `integers_below`): an
-    integer is mostly an index or a mask, for which larger ones may be out of range.
-    """
+def fill(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw, seed: int = 0) -> list[Tensor] | None:
+    """One tensor an input, the same ones for the same seed, or None if one would be far too large."""
     generator = np.random.default_rng(seed)
     tensors: list[Tensor] = []
     for port in inputs:
         shape = _shape(port.get_partial_shape(), sizes)
         if np.prod(shape, dtype=np.float64) > _LONGEST:
             return None
-        tensors.append(_tensor(port.get_element_type(), shape, generator, integers_below, signed))
+        tensors.append(_tensor(port.get_element_type(), shape, generator, draw))
     return tensors
 
 
@@ -93,28 +107,39 @@ def _size(dimension: ov.Dimension, wanted: int) -> int:
     return max(lowest, wanted if highest < 0 else min(wanted, highest))
 
 
-def _tensor(
-    kind: ov.Type, shape: Shape, generator: np.random.Generator, integers_below: int, signed: bool
-) -> Tensor:
+def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, draw: Draw) -> Tensor:
     if kind == ov.Type.string:
         return np.full(shape, "a")
-    if kind == ov.Type.boolean:
-        return generator.integers(0, integers_below, shape).astype(np.bool_)
     if kind.is_dynamic():
-        return _floats(shape, generator, signed)
+        return _floats(shape, generator, draw)
     tensor = ov.Tensor(kind, ov.Shape(shape))
     try:
-        dtype = kind.to_dtype()
+        dtype = np.dtype(kind.to_dtype())
     except RuntimeError:  # packed and 8-bit float types, which numpy lacks
         return tensor
     if kind.is_real():
-        tensor.data[...] = _floats(shape, generator, signed).astype(dtype)
+        tensor.data[...] = _floats(shape, generator, draw).astype(dtype)
     else:
-        tensor.data[...] = generator.integers(0, integers_below, shape).astype(dtype)
+        tensor.data[...] = _integers(shape, generator, draw, dtype).astype(dtype)
     return tensor
 
 
-def _floats(shape: Shape, generator: np.random.Generator, signed: bool) -> Array:
-    if signed:
+def _floats(shape: Shape, generator: np.random.Generator, draw: Draw) -> Array:
+    if draw is Draw.WIDE:
         return generator.standard_normal(shape, dtype=np.float32)
-    return generator.random(shape, dtype=np.float32)
+    if draw is Draw.TIES:
+        return (generator.integers(-8, 9, shape) / 2).astype(np.float32)
+    largest = np.float32(10 if draw is Draw.COUNTS else 1)
+    values: Array = generator.random(shape, dtype=np.float32) * largest
+    return values
+
+
+def _integers(shape: Shape, generator: np.random.Generator, draw: Draw, dtype: np.dtype[np.generic]) -> Array:
+    low, high = _INTEGERS[draw]
+    if dtype.kind == "b":
+        low, high = 0, min(high, 2)
+    elif dtype.kind == "u":
+        low = max(low, 0)
+    if draw is Draw.WIDE and dtype.kind in "iu" and dtype.itemsize == 1:
+        low, high = (0, 256) if dtype.kind == "u" else (-128, 128)
+    return generator.integers(low, high, shape)

@@ -9,17 +9,16 @@ import openvino as ov
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import execution, samples
-from ovms_converter.engine.worker.compare import NotComparableError, compare
+from ovms_converter.engine.worker.compare import NoReferenceError, NotComparableError, compare
 from ovms_converter.engine.worker.execution import Runner, Tensor
 from ovms_converter.engine.worker.reference import is_installed
-from ovms_converter.engine.worker.samples import Sizes
+from ovms_converter.engine.worker.samples import Draw, Sizes
 from ovms_converter.engine.worker.save import Written
 from ovms_converter.errors import RequestError, VerificationError
 from ovms_converter.optimizer.native import cause_of
 
 __all__ = ["Verified", "verify"]
 
-_SEED = 20
 _COMPARED_BYTES = 64 << 20
 """ONNX Runtime copies the weights: larger models are compared only when asked for."""
 
@@ -36,29 +35,38 @@ class Verified:
 def verify(written: Written, job: ConversionJob) -> Verified:
     """Verify the pair of files on disk as `job.verify` asks.
 
-    "compare" that is not possible is "load" with a note; "auto" is "compare" for a small ONNX model if ONNX
-    Runtime is installed and nothing speaks against it, and "load" otherwise.
+    "compare" of what the arguments changed on purpose is "load" with a note. "auto" is "compare" for a small
+    ONNX model if ONNX Runtime is installed, and "load" if it is not or cannot run the source.
 
     Raises:
         RequestError: "compare" needs ONNX Runtime, and it is not installed.
         VerificationError: it does not load, compile or run, or it computes something else than its source.
         ResourceError: memory ran out.
     """
-    automatic = job.verify == "auto"
     try:
-        if job.verify == "compare" or (automatic and _is_cheap(written, job)):
-            return _compare(written, job)
+        if job.verify == "compare" or (job.verify == "auto" and _is_cheap(written, job)):
+            return _compare_or_load(written, job)
         return _load(written)
-    except NotComparableError as reason:
-        note = () if automatic else (f"the result was not compared with its source: {reason}",)
-        loaded = _load(written)
-        return replace(loaded, notes=(*note, *loaded.notes))
     except (RuntimeError, ValueError) as error:
         resources = death.of_exception(error, f"running `{written.xml.name}`")
         raise resources or VerificationError(
             f"the converted model does not run on the CPU: {cause_of(error)}",
             hint="`--verify off` publishes it without this check",
         ) from None
+
+
+def _compare_or_load(written: Written, job: ConversionJob) -> Verified:
+    try:
+        return _compare(written, job)
+    except NotComparableError as error:
+        reason = error
+    if isinstance(reason, NoReferenceError) and job.verify == "compare":
+        raise VerificationError(
+            f"the result cannot be compared with its source: {reason}",
+            hint="`--verify load` publishes it without a comparison",
+        )
+    loaded = _load(written)
+    return replace(loaded, notes=(f"the result was not compared with its source: {reason}", *loaded.notes))
 
 
 def _is_cheap(written: Written, job: ConversionJob) -> bool:
@@ -126,7 +134,7 @@ def _first_that_runs(runner: Runner, inputs: Sequence[ov.Output]) -> Sizes:
 
 
 def _tensors(inputs: Sequence[ov.Output], sizes: Sizes) -> list[Tensor]:
-    tensors = samples.fill(inputs, sizes, _SEED, integers_below=1)
+    tensors = samples.fill(inputs, sizes, Draw.ZEROS)
     if tensors is None:
         raise ValueError("its inputs are too large to run it")
     return tensors
