@@ -57,6 +57,15 @@ def s3_other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Serv
 
 
 @pytest.fixture(scope="session")
+def s3_open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One that checks no signatures: what moto's own check cannot do, presigned URLs and Google's XML
+    dialect.
+    """
+    with run_moto(tmp_path_factory.mktemp("moto-open"), {"INITIAL_NO_AUTH_ACTION_COUNT": "inf"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def s3_unconditional_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3-compatible server that ignores `If-None-Match`."""
     with run_rclone(tmp_path_factory.mktemp("rclone")) as server:
@@ -86,6 +95,12 @@ def s3(s3_server: S3Server) -> Iterator[S3Bucket]:
 def s3_other(s3_other_server: S3Server) -> Iterator[S3Bucket]:
     """An empty bucket on the second server."""
     yield from _new_bucket(s3_other_server)
+
+
+@pytest.fixture
+def s3_open(s3_open_server: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket on the server that checks no signatures."""
+    yield from _new_bucket(s3_open_server)
 
 
 @pytest.fixture

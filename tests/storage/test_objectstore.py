@@ -1,6 +1,7 @@
 """Reading object stores: what belongs to a location, and that it arrives whole, on every kind of server."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Protocol
 import pytest
 
 from ovms_converter.errors import AccessDeniedError, LocationError, NotFoundError, UnavailableError
-from ovms_converter.storage import open_source
+from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Listing, Progress, Source
 from ovms_converter.storage.location import Location
 from servers import S3Bucket, S3Server
@@ -260,6 +261,24 @@ def test_googles_hmac_keys_go_to_the_s3_endpoint(s3: S3Bucket, tmp_path: Path) -
     assert fetched(source, ["f"], tmp_path) == {"f": b"1"}
     with pytest.raises(NotFoundError, match=f"`gs://{s3.name}/x`"):
         listed(f"gs://{s3.name}/x", s3.environ())
+
+
+def test_google_by_its_xml_interface(s3_open: S3Bucket, tmp_path: Path) -> None:
+    """Google's XML interface is near enough to S3's that a server of that one answers for it."""
+    account = {"type": "service_account", "gcs_base_url": s3_open.endpoint, "disable_oauth": True}
+    account |= {"client_email": "", "private_key": "", "private_key_id": ""}
+    environ = {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+    data = os.urandom(1 << 20) * 9
+    s3_open.put("m/f", data)
+    s3_open.put("m-old/g", b"1")
+    source = opened(f"gs://{s3_open.name}/m/", environ)
+    assert names(source.list()) == ["f"]
+    assert fetched(source, ["f"], tmp_path) == {"f": data}
+    destination = open_destination(Location.parse(f"gs://{s3_open.name}/out"), environ)
+    destination.check_writable()
+    destination.publish("1", {"a": tmp_path / "f", "b": tmp_path / "f"}, nothing)
+    assert s3_open.keys("out/") == ["out/1/a", "out/1/b"]
+    assert s3_open.get("out/1/b") == data
 
 
 def test_a_changed_source_is_noticed(s3: S3Bucket, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovms_converter._version import __version__
 from ovms_converter.storage.network import Network
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def client_options(url: str, network: Network) -> "ClientConfig":
         # How long a whole request takes depends on its size; silence is what tells a dead connection.
         "timeout": timedelta(days=1),
         "read_timeout": timedelta(seconds=network.idle_seconds),
-        "user_agent": "ovms-converter",
+        "user_agent": f"ovms-converter/{__version__}",
     }
     if not network.verify:
         options["allow_invalid_certificates"] = True
@@ -41,7 +42,7 @@ def client_retries(*, writes: bool) -> "RetryConfig":
     ours.
     """
     return {
-        "max_retries": 0 if writes else 5,
+        "max_retries": 0 if writes else 6,
         "retry_timeout": timedelta(seconds=60),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),

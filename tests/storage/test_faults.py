@@ -1,0 +1,194 @@
+"""Broken connections between the program and a real server: files arrive whole, or an error says what is
+wrong.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovms_converter.errors import AlreadyExistsError, UnavailableError
+from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.location import Location
+from proxy import Fault, Proxy, running_proxy
+from servers import S3Bucket
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def proxy(s3: S3Bucket) -> Iterator[Proxy]:
+    with running_proxy(s3.endpoint) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def data() -> bytes:
+    return b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(24 * MIB // 32))
+
+
+def environ(s3: S3Bucket, proxy: Proxy) -> dict[str, str]:
+    return s3.environ() | {"S3_ENDPOINT": proxy.endpoint, "S3_READ_TIMEOUT": "1"}
+
+
+def source(s3: S3Bucket, proxy: Proxy) -> Source:
+    return open_source(Location.parse(s3.url("m")), environ(s3, proxy))
+
+
+def destination(s3: S3Bucket, proxy: Proxy) -> Destination:
+    return open_destination(Location.parse(s3.url("ovms")), environ(s3, proxy))
+
+
+def nothing(count: int) -> None:
+    """Progress that nobody reads."""
+
+
+def fetched(found: Source, directory: Path) -> tuple[bytes, int]:
+    """The bytes of the one file and what progress told of it."""
+    moved: list[int] = []
+    tree = found.fetch([entry.path for entry in found.list().entries], directory, moved.append)
+    (file,) = tree.files
+    arrived = (tree.root / file.path).read_bytes()
+    assert file.sha256 == hashlib.sha256(arrived).hexdigest()
+    return arrived, sum(moved)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("cut", after=3 * MIB, times=None),
+        Fault("truncate", after=5 * MIB, times=2),
+        Fault("stall", after=5 * MIB),
+        Fault("503", method=b"GET", times=4),
+        Fault("longer"),
+        Fault("shorter"),
+    ],
+    ids=lambda fault: fault.kind,
+)
+def test_a_file_arrives_through_faults(
+    s3: S3Bucket, proxy: Proxy, data: bytes, tmp_path: Path, fault: Fault, in_parts: bool
+) -> None:
+    if in_parts:
+        s3.put_in_parts("m/f", data, 8 * MIB)
+    else:
+        s3.put("m/f", data)
+    s3.put("m/", b"")
+    found = source(s3, proxy)
+    fault.happened = 0
+    proxy.fault = fault
+    arrived, moved = fetched(found, tmp_path)
+    assert fault.happened > 0
+    assert arrived == data
+    assert moved == len(data)
+
+
+def test_a_flipped_bit_is_found_and_repaired(s3: S3Bucket, proxy: Proxy, data: bytes, tmp_path: Path) -> None:
+    s3.put("m/f", data)
+    found = source(s3, proxy)
+    proxy.fault = Fault("flip", after=2 * MIB)
+    arrived, moved = fetched(found, tmp_path)
+    assert proxy.fault.happened == 1
+    assert arrived == data
+    assert moved == len(data)
+
+
+def test_bits_that_flip_for_ever_are_an_error(
+    s3: S3Bucket, proxy: Proxy, data: bytes, tmp_path: Path
+) -> None:
+    s3.put("m/f", data)
+    found = source(s3, proxy)
+    proxy.fault = Fault("flip", after=2 * MIB, times=None)
+    with pytest.raises(UnavailableError, match=r"`s3://.*/m/f` arrives damaged"):
+        fetched(found, tmp_path)
+
+
+def test_an_etag_that_is_no_digest_is_no_damage(s3_open: S3Bucket, tmp_path: Path) -> None:
+    """A store that encrypts with a key of its own gives an ETag that looks like an MD5 and is none."""
+    key = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "test"}
+    s3_open.client.put_object(Bucket=s3_open.name, Key="m/f", Body=b"12345", **key)
+    s3_open.put("m/g", b"12345")
+    found = open_source(Location.parse(s3_open.url("m")), s3_open.environ())
+    bucket = vars(found)["_bucket"]
+    assert asyncio.run(bucket.etag_is_digest("m/g"))
+    assert not asyncio.run(bucket.etag_is_digest("m/f"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "fault", [Fault("cut", after=1, times=None), Fault("503", times=None)], ids=lambda f: f.kind
+)
+def test_faults_for_ever_are_unavailable(
+    s3: S3Bucket, proxy: Proxy, data: bytes, tmp_path: Path, fault: Fault
+) -> None:
+    s3.put("m/f", data)
+    found = source(s3, proxy)
+    found.list()
+    fault.happened = 0
+    proxy.fault = fault
+    with pytest.raises(UnavailableError) as caught:
+        fetched(found, tmp_path)
+    assert caught.value.exit_code == 4
+    assert proxy.endpoint in caught.value.message
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    contents = {"conversion.json": b"{}", "m.bin": os.urandom(12 * MIB), "m.xml": b"<net/>"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return {name: tmp_path / name for name in contents}
+
+
+def assert_published(s3: S3Bucket, files: dict[str, Path], directory: str = "ovms/1") -> None:
+    assert s3.keys(directory) == [f"{directory}/{name}" for name in files]
+    for name, path in files.items():
+        assert s3.get(f"{directory}/{name}") == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault("503", method=b"PUT", times=2), Fault("lost", method=b"PUT"), Fault("lost", method=b"POST")],
+    ids=lambda fault: f"{fault.kind}-{fault.method.decode()}",
+)
+def test_a_version_is_published_through_faults(
+    s3: S3Bucket, proxy: Proxy, files: dict[str, Path], fault: Fault
+) -> None:
+    found = destination(s3, proxy)
+    fault.happened = 0
+    proxy.fault = fault
+    moved: list[int] = []
+    found.publish("1", files, moved.append)
+    assert fault.happened > 0
+    assert_published(s3, files)
+
+
+def test_a_lost_answer_is_not_taken_for_another_run(
+    s3: S3Bucket, proxy: Proxy, files: dict[str, Path]
+) -> None:
+    """The claim arrives, its answer does not: the repeated claim finds our own object."""
+    proxy.fault = Fault("lost", method=b"PUT")
+    destination(s3, proxy).publish("1", files, nothing)
+    assert_published(s3, files)
+    with pytest.raises(AlreadyExistsError):
+        destination(s3, proxy).publish("1", files, nothing)
+
+
+def test_a_store_that_dies_leaves_nothing_that_a_server_loads(
+    s3: S3Bucket, proxy: Proxy, files: dict[str, Path]
+) -> None:
+    found = destination(s3, proxy)
+
+    def dies(count: int) -> None:
+        proxy.dead = True
+
+    with pytest.raises(UnavailableError):
+        found.publish("1", files, dies)
+    assert s3.keys("ovms/1/m.xml") == []
+    proxy.dead = False
+    destination(s3, proxy).publish("2", files, nothing)
+    assert_published(s3, files, "ovms/2")
