@@ -99,8 +99,10 @@ class LineDisplay(Display):
     def show_running(self, stage: Stage, seconds: float, done: int, total: int | None) -> None:
         """A stage takes long."""
         of_total = f" of {size(total)} ({100 * done // total} %)" if total else ""
-        moved = f", {size(done)}{of_total}, {rate(done, seconds)}" if done else ""
-        self._info(f"{stage.value}: {duration(seconds)} so far{moved}")
+        facts = [f"{duration(seconds)} so far"]
+        if done:
+            facts += [f"{size(done)}{of_total}", rate(done, seconds)]
+        self._info(f"{stage.value}: {', '.join(filter(None, facts))}")
 
     def _info(self, text: str) -> None:
         if self._output.shows(Level.INFO):

@@ -16,8 +16,8 @@ def size(count: float) -> str:
 
 
 def rate(count: int, seconds: float) -> str:
-    """Bytes per second; "" where the time is too short to tell."""
-    return f"{size(count / seconds)}/s" if seconds >= 0.001 else ""
+    """Bytes per second; "" where the time is too short to tell, as for a local file that stays in place."""
+    return f"{size(count / seconds)}/s" if seconds >= 0.05 else ""
 
 
 def duration(seconds: float) -> str:
