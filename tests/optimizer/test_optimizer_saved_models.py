@@ -99,6 +99,33 @@ def test_cuts_inside_a_graph(source: str, tmp_path: Path) -> None:
         )
 
 
+FUNCTION_CUTS = {
+    "model/relu1/Relu": "0:model/relu1/Relu",
+    "0:model/relu1/Relu": "0:model/relu1/Relu",
+    "StatefulPartitionedCall/model/relu1/Relu:0": "model/relu1/Relu",
+    "model/conv2/Conv2D": "model/relu1/Relu:0",
+}
+
+
+@pytest.mark.parametrize(("cut", "source"), FUNCTION_CUTS.items())
+def test_cuts_inside_the_functions_of_tensorflow_2(cut: str, source: str, tmp_path: Path) -> None:
+    image = np.random.default_rng(5).random((2, 16, 16, 3)).astype(np.float32)
+    whole = converted(MODELS / "tf_conv", tmp_path / "a", SAVED_MODEL, output=f"{source},prob")
+    assert names(whole) == (["image"], [source, "prob"])
+    inner, expected = run(whole, image=image).values()
+
+    behind = converted(MODELS / "tf_conv", tmp_path / "b", SAVED_MODEL, input=f"{cut}[2,16,16,4]")
+    assert names(behind) == ([cut], ["prob"])
+    np.testing.assert_allclose(run(behind, **{cut: inner})["prob"], expected, atol=1e-6)
+
+
+def test_an_unknown_place_in_a_function_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has 2 inputs"):
+        converted(MODELS / "tf_conv", tmp_path, SAVED_MODEL, input="7:model/gap/Mean")
+    with pytest.raises(RequestError, match="nothing of that name"):
+        converted(MODELS / "tf_conv", tmp_path, SAVED_MODEL, output="model/nope")
+
+
 def test_graph_names_and_keys_mean_the_same(tmp_path: Path) -> None:
     source = SIGNATURES / "tf1"
     for number, name in enumerate(("images", "input", "input:0")):

@@ -100,7 +100,7 @@ def _read(
         shapes.set_shapes(input_model, source, plan)
         shapes.freeze(input_model, source, plan)
     if arguments.batch is not None:
-        places = [source.place_names(place.get_names()) for place in input_model.get_inputs()]
+        places = [source.name_of_place(place.get_names()) for place in input_model.get_inputs()]
         outputs = plan.outputs or tuple(tensor.name for tensor in source.outputs)
         layouts = resolve_layouts(arguments, source, Ends(tuple(places), tuple(outputs)))
         shapes.set_batch(input_model, source, plan, arguments.batch, layouts)
@@ -116,7 +116,7 @@ def _blame(
     asked = [
         name
         for name, given in (
-            ("input_shape", arguments.input_shape or any(each.shape for each in plan.inputs)),
+            ("input_shape", arguments.input_shape),
             ("batch", arguments.batch),
             ("freeze_placeholder_with_value", plan.frozen),
             ("input", plan.inputs),

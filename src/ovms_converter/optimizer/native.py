@@ -33,7 +33,8 @@ _UNSUPPORTED = re.compile(
     r"(?:No conversion rule found for|no translator found for) operations?(?:\(s\))?: *(.+)"
 )
 _NOISE = re.compile(
-    r"Check '.*' failed at .*|Exception from .*|FrontEnd API failed with .*|Errors during .* translation:"
+    r"-- .* with a message:|Check '.*' failed at .*|Exception from .*|FrontEnd API failed with .*"
+    r"|Errors during .* translation:"
     r"|While validating node .*|Summary:|Model wasn't fully converted\..*"
     r"|\[\w+ Frontend\] Conversion failed for .*"
 )

@@ -1,7 +1,7 @@
 """An ONNX model: its ends, its names by Model Optimizer's rules, and the file that the front end reads."""
 
 import mmap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError
@@ -58,13 +58,9 @@ class OnnxSource:
         """The names of all inputs, nodes and their outputs."""
         return [*(tensor.name for tensor in self.inputs), *self._nodes, *self._produced]
 
-    def place_names(self, names: Sequence[str]) -> str:
+    def name_of_place(self, names: Sequence[str]) -> str:
         """The front end uses the tensor's own name."""
         return names[0]
-
-    def element_types(self) -> Mapping[str, str]:
-        """The declared types of the inputs."""
-        return {tensor.name: tensor.type for tensor in self.inputs if tensor.type}
 
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The file itself if it can be read as it is, else a rewritten one that refers to its weights."""

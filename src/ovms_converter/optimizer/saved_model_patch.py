@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ovms_converter.formats.saved_model import MetaGraph
 from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
+from ovms_converter.optimizer.saved_model_functions import Functions
 from ovms_converter.optimizer.saved_model_variables import fresh_name
 
 __all__ = [
@@ -36,7 +37,8 @@ TYPE_NUMBERS: Mapping[str, int] = {
 class GraphCut:
     """A `Placeholder` that takes the place of input `in_port` of `node`, or of its output `out_port`.
 
-    `key` is its name in the signature; `shape` is None if the rank is unknown.
+    `key` is its name in the signature; `shape` is None if the rank is unknown. The node of an `inner` cut is
+    in a function, whose calls pass the placeholder on.
     """
 
     key: str
@@ -45,6 +47,7 @@ class GraphCut:
     out_port: int | None
     type: str
     shape: tuple[int | None, ...] | None
+    inner: bool = False
 
     @property
     def placeholder(self) -> str:
@@ -74,6 +77,7 @@ def write_saved_model(
     outputs: Mapping[str, str],
     cuts: Sequence[GraphCut],
     fresh: Mapping[str, str],
+    functions: Functions,
 ) -> None:
     """Write a SavedModel of one meta graph whose inputs and outputs are the given graph tensors, and the
     `cuts`.
@@ -83,8 +87,8 @@ def write_saved_model(
     """
     directory.mkdir(parents=True)
     message = Message(meta.data)
-    nodes = [_Node(node.data) for node in Message(meta.graph).all(1)]
-    rewritten = _Rewrite(cuts, fresh)
+    nodes = [_Node(memoryview(functions.call(node))) for node in Message(meta.graph).messages(1)]
+    rewritten = _Rewrite([cut for cut in cuts if not cut.inner], fresh)
     new_nodes = [rewritten.node(node) for node in nodes]
     if cuts:
         live = _reachable([_Node(memoryview(node)) for node in new_nodes], outputs.values())
@@ -94,7 +98,8 @@ def write_saved_model(
         [
             *(bytes_field(1, _placeholder(cut)) for cut in cuts),
             *(bytes_field(1, node) for node in new_nodes),
-            *(bytes(meta.graph[item.start : item.end]) for item in fields(meta.graph) if item.number != 1),
+            functions.library(),
+            *(bytes(meta.graph[item.start : item.end]) for item in fields(meta.graph) if item.number > 2),
         ]
     )
     kept = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]

@@ -1,25 +1,55 @@
 """A SavedModel or frozen graph: one signature of one meta graph, and names by Model Optimizer's rules."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ovms_converter.errors import AmbiguousModelError, CorruptModelError, ModelError, RequestError
+from ovms_converter.errors import CorruptModelError, ModelError, RequestError
 from ovms_converter.formats.base import TensorSpec
 from ovms_converter.formats.saved_model import DATA_TYPES, MetaGraph, Signature, read_saved_model
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer import saved_model_patch as patch
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ports import split_port
+from ovms_converter.optimizer.saved_model_choice import (
+    DEFAULT_SIGNATURE,
+    choose_meta_graph,
+    choose_signature,
+)
+from ovms_converter.optimizer.saved_model_functions import Functions, InnerNode
 from ovms_converter.optimizer.saved_model_variables import fresh_names
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
-from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
 __all__ = ["SavedModelSource", "read_frozen_graph"]
 
-_DEFAULT = "serving_default"
+_NUMBERED: Mapping[int, str] = {number: name for name, number in patch.TYPE_NUMBERS.items()}
 _OPENVINO_NAMES: Mapping[str, str] = {
     DATA_TYPES[number]: name for name, number in patch.TYPE_NUMBERS.items()
 } | {"string": "string"}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A node that was named, with the port if one was; `inner` if it is inside a function."""
+
+    node: Message
+    in_port: int | None
+    out_port: int | None
+    inner: InnerNode | None
+
+    @property
+    def sources(self) -> list[str]:
+        """What the node reads, without control inputs."""
+        return [source for source in self.node.texts(3) if not source.startswith("^")]
+
+    @property
+    def type(self) -> str:
+        """openvino's name of the type that the node works on; `f32` if it does not tell."""
+        for attribute in self.node.messages(5):
+            if attribute.text(1) in ("T", "dtype"):
+                number = attribute.message(2).integer(6)
+                return _NUMBERED.get(number, "f32")
+        return "f32"
 
 
 class SavedModelSource:
@@ -30,13 +60,14 @@ class SavedModelSource:
     def __init__(self, path: Path, arguments: OptimizerArguments) -> None:
         self._path = path
         metas = read_saved_model(memoryview((path / "saved_model.pb").read_bytes()))
-        self._meta = _choose_meta_graph(metas, arguments.saved_model_tags)
-        self._signature = _choose_signature(self._meta, arguments.signature)
-        self._must_patch = len(metas) > 1 or self._signature.name != _DEFAULT
+        self._meta = choose_meta_graph(metas, arguments.saved_model_tags)
+        self._signature = choose_signature(self._meta, arguments.signature)
+        self._must_patch = len(metas) > 1 or self._signature.name != DEFAULT_SIGNATURE
         self._read_ends(self._signature)
 
     def _read_ends(self, signature: Signature) -> None:
         self._nodes = {node.text(1): node for node in Message(self._meta.graph).messages(1)}
+        self._functions = Functions(self._meta.graph)
         self.inputs: Sequence[Tensor] = _tensors(signature.inputs, signature.input_tensors)
         self.outputs: Sequence[Tensor] = _tensors(signature.outputs, signature.output_tensors)
         self._input_keys = _aliases(signature.input_tensors, self.inputs)
@@ -49,35 +80,32 @@ class SavedModelSource:
             )
 
     def find_input(self, name: str) -> InputPoint | None:
-        """A key of the signature or its graph tensor, else a node of the graph or a port of one."""
+        """A key of the signature or its graph tensor, else a node or a port, inside functions as well."""
         if name in self._input_keys:
             return InputPoint(self._input_keys[name], original=True)
-        return InputPoint(name, original=False) if self._node_of(name) is not None else None
+        return InputPoint(name, original=False) if self._place(name) is not None else None
 
     def find_output(self, name: str) -> str | None:
-        """A key of the signature or its graph tensor, else a node of the graph or an output port of one."""
+        """A key of the signature or its graph tensor, else a node or a port, inside functions as well."""
         if name in self._output_keys:
             return self._output_keys[name]
-        return name if self._node_of(name) is not None else None
+        return name if self._place(name) is not None else None
 
     def names(self) -> Sequence[str]:
         """The keys of the signature and the nodes of the graph."""
         return [*self._input_keys, *self._output_keys, *self._nodes]
 
-    def place_names(self, names: Sequence[str]) -> str:
+    def name_of_place(self, names: Sequence[str]) -> str:
         """The front end uses the graph tensor, or the key of the signature."""
         known = {**self._input_keys, **self._cut_tensors}
         return next((known[name] for name in names if name in known), names[0])
-
-    def element_types(self) -> Mapping[str, str]:
-        """The types that the signature declares."""
-        return {tensor.name: tensor.type for tensor in self.inputs if tensor.type}
 
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The directory itself if the front end reads it right, else a patched one."""
         fresh = fresh_names(self._meta)
         if not (plan.cuts or plan.outputs or fresh or self._must_patch):
             return self._path
+        self._functions = Functions(self._meta.graph)
         cuts = [self._cut(planned) for planned in plan.cuts]
         self._cut_tensors = {f"{cut.placeholder}:0": cut.key for cut in cuts}
         tensors = self._signature.output_tensors
@@ -91,62 +119,72 @@ class SavedModelSource:
             {key: tensor for key, tensor in outputs.items() if tensor},
             cuts,
             fresh,
+            self._functions,
         )
         return directory
 
-    def _node_of(self, name: str) -> str | None:
-        if name in self._nodes:
-            return name
-        node = split_port(name)[1]
-        return node if node in self._nodes else None
+    def _place(self, name: str) -> _Place | None:
+        """The node that a name means, or the port of one; None if there is neither."""
+        for in_port, node, out_port in ((None, name, None), split_port(name)):
+            if node in self._nodes:
+                return _Place(self._nodes[node], in_port, out_port, None)
+            calls = (patch.split_tensor(tensor)[0] for tensor in self._signature.output_tensors.values())
+            inner = self._functions.find(dict.fromkeys(calls), node)
+            if inner is not None:
+                return _Place(self._functions.node(inner), in_port, out_port, inner)
+        return None
+
+    def _known_place(self, name: str) -> _Place:
+        """The place of a name that was found before, which must have the port."""
+        place = self._place(name)
+        assert place is not None
+        if place.in_port is not None and place.in_port >= len(place.sources):
+            raise RequestError(
+                f"`{name}`: the node `{place.node.text(1)}` has {len(place.sources)} inputs",
+                hint="`0:node` is the first input, `node:0` the first output",
+            )
+        return place
 
     def _graph_tensor(self, name: str) -> str:
         """The graph tensor of an output inside the graph: `node`, `node:1`, or what feeds `0:node`."""
-        if name in self._nodes:
-            return f"{name}:0"
-        in_port, node, out_port = split_port(name)
-        if in_port is None:
-            return f"{node}:{out_port}"
-        return self._feeding(name, node, in_port)
-
-    def _feeding(self, typed: str, node: str, port: int) -> str:
-        inputs = [source for source in self._nodes[node].texts(3) if not source.startswith("^")]
-        if port >= len(inputs):
-            raise RequestError(
-                f"`{typed}`: the node `{node}` has {len(inputs)} inputs",
-                hint="`0:node` is the first input, `node:0` the first output",
-            )
-        node, output = patch.split_tensor(inputs[port])
+        place = self._known_place(name)
+        if place.inner is not None:
+            kind = patch.TYPE_NUMBERS[place.type]
+            if place.in_port is None:
+                return self._functions.add_output(place.inner, place.out_port or 0, kind)
+            return self._functions.add_result(place.inner, place.sources[place.in_port], kind)
+        if place.in_port is None:
+            return f"{place.node.text(1)}:{place.out_port or 0}"
+        node, output = patch.split_tensor(place.sources[place.in_port])
         return f"{node}:{output}"
 
     def _cut(self, planned: PlannedInput) -> patch.GraphCut:
         """A name without a port cuts the first input of the node; a node without inputs is cut behind it."""
-        typed = planned.typed
-        in_port, node, out_port = (None, typed, None) if typed in self._nodes else split_port(typed)
+        place = self._known_place(planned.typed)
+        in_port, out_port = place.in_port, place.out_port
         if in_port is None and out_port is None:
-            has_inputs = any(not source.startswith("^") for source in self._nodes[node].texts(3))
-            in_port, out_port = (0, None) if has_inputs else (None, 0)
-        tensor = self._feeding(typed, node, in_port) if in_port is not None else f"{node}:{out_port}"
-        shape = self._declared_shape(tensor)
+            in_port, out_port = (0, None) if place.sources else (None, 0)
+        shape = None if place.inner else self._shape_at(place, in_port, out_port)
         if planned.shape is not None:
             shape = tuple(each.low if each.static else None for each in planned.shape.dimensions)
-        kind = planned.type or self._declared_type(node) or "f32"
-        return patch.GraphCut(typed, node, in_port, out_port, kind, shape)
+        node, kind = place.node.text(1), planned.type or place.type
+        cut = patch.GraphCut(planned.typed, node, in_port, out_port, kind, shape, place.inner is not None)
+        if place.inner is not None:
+            number = patch.TYPE_NUMBERS[kind]
+            self._functions.add_input(place.inner, in_port, out_port, number, cut.placeholder)
+        return cut
 
-    def _declared_type(self, node: str) -> str | None:
-        for attribute in self._nodes[node].messages(5):
-            if attribute.text(1) in ("T", "dtype"):
-                return _OPENVINO_NAMES.get(DATA_TYPES.get(attribute.message(2).integer(6), ""))
-        return None
-
-    def _declared_shape(self, tensor: str) -> tuple[int | None, ...] | None:
-        """What the exporter noted of the shapes of the node's outputs, if it did."""
-        name, port = patch.split_tensor(tensor)
-        node = self._nodes.get(name)
-        for attribute in node.messages(5) if node else ():
-            shapes = (
-                attribute.message(2).message(1).messages(7) if attribute.text(1) == "_output_shapes" else []
-            )
+    def _shape_at(
+        self, place: _Place, in_port: int | None, out_port: int | None
+    ) -> tuple[int | None, ...] | None:
+        """What the exporter noted of the shape of a tensor of the main graph, if it did."""
+        producer, port = place.node, out_port or 0
+        if in_port is not None:
+            name, port = patch.split_tensor(place.sources[in_port])
+            producer = self._nodes.get(name, producer)
+        for attribute in producer.messages(5):
+            listing = attribute.message(2).message(1) if attribute.text(1) == "_output_shapes" else None
+            shapes = listing.messages(7) if listing else []
             if port < len(shapes) and not shapes[port].integer(3):
                 sizes = [sum(size.integers(1)[-1:]) for size in shapes[port].messages(2)]
                 return tuple(None if size < 0 else size for size in sizes)
@@ -167,7 +205,7 @@ class _FrozenGraphSource(SavedModelSource):
 def read_frozen_graph(path: Path) -> SavedModelSource:
     """A TensorFlow 1 `.pb` whose variables are constants. Raises `CorruptModelError` if it is none."""
     meta = read_saved_model(memoryview(patch.wrap_graph(path.read_bytes())))[0]
-    return _FrozenGraphSource(meta, path.parent)
+    return _FrozenGraphSource(meta, path)
 
 
 def _ends_of_graph(meta: MetaGraph) -> Signature:
@@ -182,7 +220,7 @@ def _ends_of_graph(meta: MetaGraph) -> Signature:
     placeholders = {node.text(1): node for node in nodes if node.text(1) in inputs}
     specs = tuple(TensorSpec(name, _placeholder_type(placeholders[name]), None) for name in inputs)
     ends = tuple(TensorSpec(name, "", None) for name in outputs)
-    return Signature(_DEFAULT, "", specs, ends, inputs, outputs)
+    return Signature(DEFAULT_SIGNATURE, "", specs, ends, inputs, outputs)
 
 
 def _placeholder_type(node: Message) -> str:
@@ -212,52 +250,3 @@ def _aliases(graph_tensors: Mapping[str, str], tensors: Iterable[Tensor]) -> dic
         for name in (graph_tensor, graph_tensor.removesuffix(":0")):
             names.setdefault(name, tensor.name)
     return names | {tensor.name: tensor.name for tensor in tensors}
-
-
-def _choose_meta_graph(metas: Sequence[MetaGraph], tags: tuple[str, ...]) -> MetaGraph:
-    """The meta graph with exactly these tags; without tags the one of `serve`, or the only one."""
-    available = listed((",".join(meta.tags) or "(none)" for meta in metas), "and")
-    wanted = set(tags) or {"serve"}
-    found = [meta for meta in metas if set(meta.tags) == wanted]
-    if found:
-        return found[0]
-    if tags:
-        raise RequestError(
-            f"the SavedModel has no graph with exactly the tags `{','.join(tags)}`",
-            hint=f"it has {available}",
-            parameter="saved_model_tags",
-        )
-    if len(metas) == 1:
-        return metas[0]
-    raise AmbiguousModelError(
-        f"the SavedModel has {len(metas)} graphs and none for serving: {available}",
-        hint="choose one with `saved_model_tags`",
-    )
-
-
-def _choose_signature(meta: MetaGraph, name: str | None) -> Signature:
-    """The signature of this name; without one `serving_default`, or the only one with outputs."""
-    signatures = {each.name: each for each in meta.signatures if not each.name.startswith("__saved_model_")}
-    usable = [each for each in signatures.values() if each.outputs]
-    if name is not None:
-        if name in signatures:
-            return signatures[name]
-        raise RequestError(
-            f"the SavedModel has no signature `{name}`",
-            hint=did_you_mean(name, signatures) or f"it has {listed(signatures) or 'none'}",
-            parameter="signature",
-        )
-    if _DEFAULT in signatures:
-        return signatures[_DEFAULT]
-    if len(usable) == 1:
-        return usable[0]
-    if not usable:
-        raise ModelError(
-            "the SavedModel has no signature, so its inputs and outputs are unknown",
-            hint="export it with one: `tf.saved_model.save(model, path, signatures=model.call)`",
-        )
-    raise AmbiguousModelError(
-        f"the SavedModel has {len(usable)} signatures and none is `{_DEFAULT}`: "
-        f"{listed(each.name for each in usable)}",
-        hint=f"choose one with `--signature`, for example `--signature {usable[0].name}`",
-    )

@@ -28,7 +28,7 @@ def set_shapes(input_model: ov.frontend.InputModel, source: GraphSource, plan: P
     """Give the inputs the shapes of the plan."""
     shapes = {each.point.name: each.shape for each in plan.inputs if each.value is None}
     for place in input_model.get_inputs():
-        shape = shapes.get(source.place_names(place.get_names()))
+        shape = shapes.get(source.name_of_place(place.get_names()))
         if shape is not None:
             input_model.set_partial_shape(place, partial_shape(shape))
 
@@ -37,7 +37,7 @@ def freeze(input_model: ov.frontend.InputModel, source: GraphSource, plan: Plan)
     """Turn inputs into constants where the source has not done it already."""
     frozen = {each.point.name: each for each in plan.frozen}
     for place in input_model.get_inputs():
-        planned = frozen.get(source.place_names(place.get_names()))
+        planned = frozen.get(source.name_of_place(place.get_names()))
         if planned is None:
             continue
         element_type = str(input_model.get_element_type(place).get_type_name())
@@ -60,7 +60,7 @@ def set_batch(
     frozen = {each.point.name for each in plan.frozen}
     done = False
     for place in input_model.get_inputs():
-        name = source.place_names(place.get_names())
+        name = source.name_of_place(place.get_names())
         shape = input_model.get_partial_shape(place)
         if name in frozen:
             continue

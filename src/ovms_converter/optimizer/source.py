@@ -1,6 +1,6 @@
 """What the rest of the room knows of a source model, whatever its format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -95,11 +95,8 @@ class GraphSource(Protocol):
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """A model on disk whose ends are where the plan wants them; not all constants are set yet."""
 
-    def place_names(self, names: Sequence[str]) -> str:
+    def name_of_place(self, names: Sequence[str]) -> str:
         """The name in the result of an input that the front end calls by one of `names`."""
-
-    def element_types(self) -> Mapping[str, str]:
-        """Types that TensorFlow or ONNX declare for the inputs, by name in the result."""
 
 
 def unknown_name(source: GraphSource, name: str, parameter: str) -> NoReturn:
