@@ -17,7 +17,7 @@ from ovms_converter.storage.archive import may_be_archive, unpacked
 from ovms_converter.storage.base import Entry, FetchedTree, Listing, Progress, Source
 from ovms_converter.storage.location import Location
 
-__all__ = ["Acquisition", "StageReport"]
+__all__ = ["Acquisition", "StageReport", "directory_of"]
 
 _ARCHIVE_START = 512
 _SCRATCH = ".ovms-"
@@ -64,7 +64,7 @@ class Acquisition:
         """
         listing = self._source.list()
         if listing.is_file and formats.stands_for_directory(listing.entries[0].path):
-            self._source = open_source(_parent(self._request.input), self._environ)
+            self._source = open_source(directory_of(self._request.input), self._environ)
             listing = self._source.list()
         if not listing.is_file:
             listing = replace(listing, entries=tuple(filter(self._is_source(listing), listing.entries)))
@@ -147,7 +147,7 @@ class Acquisition:
         return belongs
 
 
-def _parent(location: Location) -> Location:
+def directory_of(location: Location) -> Location:
     """The directory of a file's location; a query, such as a presigned URL's, belongs to the file alone."""
     text = location.text.partition("?")[0] if location.scheme.startswith("http") else location.text
     return Location.parse(text.rstrip("/").rpartition("/")[0] or (text[:1] if text.startswith("/") else "."))

@@ -58,7 +58,7 @@ def _model(found: "Inspection") -> Iterator[_Row]:
     mlflow = found.mlflow
     if mlflow:
         flavors = [*sorted(mlflow.flavors), *(["python_function"] if mlflow.python_function else [])]
-        facts = [f"MLflow {mlflow.mlflow_version or 'of unknown version'}", f"flavors {', '.join(flavors)}"]
+        facts = [f"MLflow {mlflow.mlflow_version or 'before 1.27'}", f"flavors {', '.join(flavors)}"]
         facts += [f"run {mlflow.run_id}"] if mlflow.run_id else []
         yield "logged by", ["; ".join(facts)]
     if found.model_bytes:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ovms_converter import formats
+from ovms_converter.acquisition import directory_of
 from ovms_converter.errors import ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
@@ -28,6 +29,11 @@ __all__ = ["inspect"]
 _STORES = ("s3", "gs", "az")
 _WRITTEN = (*_STORES, "file")
 
+_UNPACKED = ("archive.zip", "archive.tar", "archive.gzip")
+"""What a conversion unpacks if a location is such a file; elsewhere in a tree it is none of these."""
+
+_ARCHIVE_ADVICE = "`convert` fetches and unpacks an archive, and only then sees what model is in it"
+
 _Result = TypeVar("_Result")
 
 
@@ -40,6 +46,10 @@ def inspect(location: str, *, environ: Mapping[str, str], input_format: str = "a
     place = Location.parse(location)
     source = open_source(place, environ)
     listing = source.list()
+    if listing.is_file and formats.stands_for_directory(listing.entries[0].path):
+        place = directory_of(place)
+        source = open_source(place, environ)
+        listing = source.list()
     if not listing.entries:
         raise NotFoundError(
             f"there is nothing at `{place}`",
@@ -97,7 +107,9 @@ class _Examination:
         if model is None:
             return found
         row = formats.format_named(model.format)
-        self._tried(lambda: row.confirm(tree, model))
+        unpacked = self.listing.is_file and model.format in _UNPACKED
+        if not unpacked:
+            self._tried(lambda: row.confirm(tree, model))
         description = self._tried(lambda: describe(self.files, model))
         found = replace(
             found,
@@ -110,14 +122,15 @@ class _Examination:
             found = self._described(found, description)
             if row.convertible:
                 found = self._detailed(found, tree, model, description)
+        if unpacked:
+            found = replace(found, advice=(_ARCHIVE_ADVICE,), command=self._command(()))
         return replace(found, convertible=self.refusal is None)
 
     def _described(self, found: Inspection, description: ModelDescription) -> Inspection:
-        """What the model says of itself; a refusal's hint and the logger are told elsewhere."""
-        hint = self.refusal.hint if self.refusal else None
-        notes = tuple(
-            note for note in description.notes if note != hint and not note.startswith("logged by MLflow")
-        )
+        """What the model says of itself; the advice of a format that is refused is its refusal's hint."""
+        notes = tuple(note for note in description.notes if not note.startswith("logged by MLflow"))
+        if not formats.format_named(description.format).convertible:
+            notes = notes[1:]
         inputs = tuple(input_report(spec, description.format) for spec in description.inputs)
         return replace(found, description=replace(description, notes=notes), inputs=inputs)
 
@@ -158,7 +171,7 @@ class _Examination:
         if self.place.scheme not in _WRITTEN:
             target = f"./{posixpath.splitext(self.place.name)[0] or 'model'}-ovms"
         elif self.listing.is_file:
-            target = f"{posixpath.splitext(shown)[0]}-ovms"
+            target = f"{posixpath.splitext(shown.removesuffix('.gz'))[0]}-ovms"
         else:
             target = f"{shown.rstrip('/')}/ovms"
         chosen = () if self.input_format == "auto" else ("--input-format", self.input_format)
