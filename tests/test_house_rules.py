@@ -15,7 +15,7 @@ ROWS = (
     {"cli"},
     {"demo"},
     {"workflow"},
-    {"pipeline", "diagnosis", "inspection"},
+    {"pipeline", "diagnosis", "inspection", "lint", "recheck"},
     {"record", "acquisition"},
     {"request"},
     {"repository"},

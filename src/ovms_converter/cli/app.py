@@ -23,6 +23,8 @@ _COMMANDS = {
     "convert": "Convert a model and publish it as a version to serve",
     "inspect": "See what a model is, and what a conversion would do",
     "doctor": "See whether both locations can be reached, and how",
+    "lint": "See what a server would stumble over in a model repository",
+    "verify": "See whether a published version is still what was published",
     "demo": "See it all happen on this machine, in seconds",
 }
 _REPORT = "this is a bug of ovms-converter: please report it with the lines above and its `--version`"
