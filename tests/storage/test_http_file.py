@@ -4,8 +4,12 @@ import base64
 import errno
 import hashlib
 import random
+import signal
+import threading
+import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +34,7 @@ QUICK = HttpLimits(
     connect_seconds=5, idle_seconds=0.5, attempts=4, first_wait=0.001, longest_wait=0.002, wait_budget=5,
     progress_bytes=1000, ranged_from=1 << 30, part_bytes=100_000, streams=3,
 )  # fmt: skip
-PARTS = HttpLimits(**{**QUICK.__dict__, "ranged_from": 200_000})
+PARTS = replace(QUICK, ranged_from=200_000)
 
 
 @pytest.fixture
@@ -302,6 +306,30 @@ def test_the_first_failure_of_several_files_stops_the_others(server: FaultyServe
     with pytest.raises(NotFoundError):
         reader.fetch([f"{number}.data" for number in range(200)], tmp_path, lambda _: None)
     assert len(server.asked) - before < 100
+
+
+@pytest.mark.parametrize("limits", [QUICK, PARTS], ids=["stream", "parts"])
+def test_an_interrupt_ends_what_is_under_way_without_waiting(
+    server: FaultyServer, tmp_path: Path, limits: HttpLimits
+) -> None:
+    patient = replace(limits, idle_seconds=600, first_wait=600, longest_wait=600, wait_budget=9999)
+    server.pages["/d/m.onnx"] = Page(BODY)
+    reader = source(server.url("/d/m.onnx"), patient)
+    reader.list()
+    server.pages["/d/m.onnx"] = Page(BODY, stall_after=10_000, stalls=9)
+    server.pages["/d/busy"] = Page(statuses=[503] * 9)
+    asked = len(server.asked)
+
+    def interrupt() -> None:
+        while len(server.asked) < asked + 2:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        reader.fetch(["m.onnx", "busy"], tmp_path, lambda _: None)
+    other.join()
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -69,10 +69,10 @@ class HttpSource:
         def one(path: str, stop: threading.Event) -> FetchedFile:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            size, sha256 = self._resource(path).download(target, progress, stop)
+            size, sha256 = self._resource(path, stop).download(target, progress, stop)
             return FetchedFile(path, size, sha256)
 
-        return FetchedTree(directory, fetch_all(paths, one, self._client.limits.files))
+        return FetchedTree(directory, fetch_all(paths, one, self._client))
 
     def _look(self) -> Listing:
         resource = self._found()
@@ -120,18 +120,18 @@ class HttpSource:
     def _headers_for(self, url: HttpUrl) -> Mapping[str, str]:
         return self._secret_headers if url.origin == self._url.origin else {}
 
-    def _resource(self, path: str) -> Resource:
+    def _resource(self, path: str, interrupted: threading.Event | None = None) -> Resource:
         """The file `path` of the listing, or else a neighbour of it. Raises `NotFoundError`."""
         listing = self.list()
         with self._lock:
             resource = self._resources.get(path)
         if resource is None:
-            resource = self._neighbour(path, listing)
+            resource = self._neighbour(path, listing, interrupted)
             with self._lock:
                 resource = self._resources.setdefault(path, resource)
         return resource
 
-    def _neighbour(self, path: str, listing: Listing) -> Resource:
+    def _neighbour(self, path: str, listing: Listing, interrupted: threading.Event | None) -> Resource:
         """A file beside the one that the URL names: where that really is, else where it was asked for.
 
         A page in the place of a neighbour is no neighbour: some servers answer everything with one.
@@ -153,7 +153,7 @@ class HttpSource:
         for base in usable:
             resource = Resource(self._client, base.neighbour(path), self._headers_for(base))
             try:
-                if looks_like_html(resource.head().start):
+                if looks_like_html(resource.head(interrupted=interrupted).start):
                     raise _web_page(resource)
             except (NotFoundError, AccessDeniedError, LocationError) as problem:
                 refusal = refusal or problem
@@ -164,19 +164,20 @@ class HttpSource:
 
 
 def fetch_all(
-    paths: Sequence[str], one: Callable[[str, threading.Event], FetchedFile], workers: int
+    paths: Sequence[str], one: Callable[[str, threading.Event], FetchedFile], client: HttpClient
 ) -> tuple[FetchedFile, ...]:
     """Call `one` for every path, several at once; the first failure stops the others and is raised."""
     stop = threading.Event()
-    with ThreadPoolExecutor(max(1, min(workers, len(paths))), "http-file") as pool:
-        futures = [pool.submit(one, path, stop) for path in paths]
+    with ThreadPoolExecutor(max(1, min(client.limits.files, len(paths))), "http-file") as pool:
         try:
+            futures = [pool.submit(one, path, stop) for path in paths]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             for future in done:
                 future.result()
             return tuple(future.result() for future in futures)
         except BaseException:
             stop.set()
+            client.break_off()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

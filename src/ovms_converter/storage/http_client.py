@@ -4,6 +4,7 @@ urllib3 is asked to do nothing by itself (no redirect, no retry, no decoding): w
 what a converter of models needs.
 """
 
+import contextlib
 import email.utils
 import json
 import ssl
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from ovms_converter._version import __version__
 from ovms_converter.errors import (
@@ -126,6 +128,7 @@ class HttpClient:
         context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.limits = limits
+        self._live: WeakSet[BaseHTTPResponse] = WeakSet()
         self._connections = Connections(
             environ,
             per_host=max(limits.files, limits.streams),
@@ -171,6 +174,7 @@ class HttpClient:
                 url = following
                 continue
             if status in {200, 206}:
+                self._live.add(response)
                 return Answer(url, status, answer_headers, response)
             snippet = _start_of(response)
             if status in _WORTH_ANOTHER_TRY:
@@ -211,9 +215,12 @@ class HttpClient:
             except Broken as broken:  # noqa: PERF203 - a network is slower than a try
                 patience.failed(broken)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._connections.close()
+    def break_off(self) -> None:
+        """End every body that is being read, from another thread: its reader sees a broken connection."""
+        for response in list(self._live):
+            # One that has ended meanwhile has no connection any more.
+            with contextlib.suppress(OSError, ValueError):
+                response.shutdown()
 
     def _send(
         self, method: str, url: HttpUrl, headers: Mapping[str, str], body: bytes | None

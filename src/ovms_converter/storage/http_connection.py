@@ -69,11 +69,6 @@ class Connections:
             proxy_headers={"proxy-authorization": address.authorization} if address.authorization else None,
         )
 
-    def close(self) -> None:
-        """Close what is idle; what is in use closes when its answer does."""
-        for pool in self._pools.values():
-            pool.clear()
-
 
 def proxy_for(url: HttpUrl, environ: Mapping[str, str]) -> str | None:
     """The proxy that `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` (lower case first) ask for.

@@ -76,16 +76,16 @@ class Resource:
         self._head: Head | None = None
         self.shown = str(url)
 
-    def head(self, probe: int = _PROBE_BYTES) -> Head:
+    def head(self, probe: int = _PROBE_BYTES, interrupted: threading.Event | None = None) -> Head:
         """The first answer: a GET of the first `probe` bytes, as HEAD is refused on presigned URLs.
 
         Raises `NotFoundError`, `AccessDeniedError`, `LocationError` or `UnavailableError`.
         """
         if self._head is None:
-            patience = Patience(self._limits, self.shown)
+            patience = self._patience(interrupted)
             while self._head is None:
                 try:
-                    self._head = self._probe(probe)
+                    self._head = self._probe(probe, patience)
                 except Broken as broken:  # noqa: PERF203 - a network is slower than a try
                     patience.failed(broken)
         return self._head
@@ -113,9 +113,9 @@ class Resource:
 
         A set `stop` ends it early with `UnavailableError`. Raises also `ResourceError` if the disk is full.
         """
-        patience = Patience(self._limits, self.shown)
+        patience = self._patience(stop)
         for left in reversed(range(_DOWNLOADS)):
-            head = self.head(probe=1 << 20)
+            head = self.head(1 << 20, stop)
             try:
                 with disk_errors(target):
                     result = self._download_once(head, target, progress if left else _silent, stop)
@@ -148,7 +148,7 @@ class Resource:
             start += len(first)
         if stop is None:
             stop = head.size
-        patience = Patience(self._limits, self.shown)
+        patience = self._patience(interrupted)
         ended = False
         while stop is None or start < stop:
             moved = 0
@@ -156,9 +156,9 @@ class Resource:
                 with self._open(start, stop, head) as answer:
                     if answer is None:
                         return
+                    patience.check()  # whoever interrupts breaks off what is open by then
                     for piece in _beyond(answer, start, stop):
-                        if interrupted is not None and interrupted.is_set():
-                            raise UnavailableError(f"`{self.shown}` was not read to its end: it was stopped")
+                        patience.check()
                         moved += len(piece)
                         start += len(piece)
                         yield piece
@@ -172,12 +172,16 @@ class Resource:
             elif start < stop:
                 patience.failed(Broken(f"the body ended after {start} of {stop} bytes"), moved)
 
-    def _probe(self, probe: int) -> Head:
+    def _patience(self, interrupted: threading.Event | None) -> Patience:
+        return Patience(self._limits, self.shown, interrupted)
+
+    def _probe(self, probe: int, patience: Patience) -> Head:
         answer = self._ask({"range": f"bytes=0-{probe - 1}"})
         if answer is None:  # not a single byte is there, or the server does not like ranges
             answer = self._ask({})
         assert answer is not None, "a refusal of no range is no answer"
         with answer:
+            patience.check()
             pieces: list[bytes] = []
             got = 0
             size, last = answer.length, None
@@ -327,8 +331,8 @@ class Resource:
         step = self._limits.part_bytes
         bounds = [(begin, min(begin + step, size)) for begin in range(0, size, step)]
         with ThreadPoolExecutor(self._limits.streams, "http-part") as pool:
-            futures = [pool.submit(part, begin, end) for begin, end in bounds]
             try:
+                futures = [pool.submit(part, begin, end) for begin, end in bounds]
                 for (begin, end), future in zip(bounds, futures, strict=True):
                     future.result()
                     for position in range(begin, end, _HASH_BYTES):

@@ -1,8 +1,8 @@
 """When another try is worth it, how long to wait for it, and when to give up."""
 
 import random
-import time
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ovms_converter.errors import UnavailableError
@@ -50,17 +50,26 @@ class Broken(Exception):  # noqa: N818 - not an error of the user's: it is caugh
 
 
 class Patience:
-    """Counts the failures of one transfer. `what` names it in the error; it holds no secret."""
+    """Counts the failures of one transfer. `what` names it in the error; it holds no secret.
 
-    def __init__(self, limits: HttpLimits, what: str, sleep: Callable[[float], object] = time.sleep) -> None:
+    A set `interrupted` ends a wait, and every further try.
+    """
+
+    def __init__(self, limits: HttpLimits, what: str, interrupted: threading.Event | None = None) -> None:
         self._limits = limits
         self._what = what
-        self._sleep = sleep
+        self._interrupted = interrupted or threading.Event()
         self._failures = 0
         self._waited = 0.0
 
+    def check(self) -> None:
+        """Raise `UnavailableError` if the transfer was interrupted."""
+        if self._interrupted.is_set():
+            raise UnavailableError(f"`{self._what}` was not read to its end: the transfer was stopped")
+
     def failed(self, broken: Broken, moved: int = 0) -> None:
         """Wait for another try, or raise `UnavailableError`. `moved` bytes arrived since the last failure."""
+        self.check()
         if moved >= self._limits.progress_bytes:
             self._failures, self._waited = 0, 0.0
         self._failures += 1
@@ -78,4 +87,4 @@ class Patience:
                 hint="try again later",
             )
         self._waited += wait
-        self._sleep(wait)
+        self._interrupted.wait(wait)

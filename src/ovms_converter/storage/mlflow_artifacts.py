@@ -60,7 +60,7 @@ class ArtifactSource:
                 )
             return FetchedFile(path, size, sha256)
 
-        return FetchedTree(directory, fetch_all(paths, one, self._server.files_at_once))
+        return FetchedTree(directory, fetch_all(paths, one, self._server.client))
 
     def _look(self) -> Listing:
         """The files below the path. A file and what is not there list nothing alike: the parent tells."""

@@ -44,10 +44,10 @@ class _Problem:
 
 
 class TrackingServer:
-    """The server at `base`; `headers` with the credentials go to it and nowhere else."""
+    """The server at `base`, reached by `client`; `headers` with the credentials go to it and nowhere else."""
 
     def __init__(self, client: HttpClient, base: HttpUrl, headers: Mapping[str, str]) -> None:
-        self._client = client
+        self.client = client
         self._base = base
         self._headers = headers
 
@@ -77,11 +77,6 @@ class TrackingServer:
         """The server's address as it may be printed."""
         return str(self._base).rstrip("/")
 
-    @property
-    def files_at_once(self) -> int:
-        """How many files may be fetched at a time."""
-        return self._client.limits.files
-
     def get(self, call: str, query: Mapping[str, str], what: str) -> Json:
         """The answer to a GET of this call of the API; `what` is asked for, for the error.
 
@@ -99,7 +94,7 @@ class TrackingServer:
 
     def artifact(self, path: str) -> Resource:
         """One file of them."""
-        return Resource(self._client, self._url(f"{_ARTIFACTS}/{quote(path)}", {}), self._headers)
+        return Resource(self.client, self._url(f"{_ARTIFACTS}/{quote(path)}", {}), self._headers)
 
     def _url(self, path: str, query: Mapping[str, str]) -> HttpUrl:
         base = self._base.path.rstrip("/")
@@ -108,7 +103,7 @@ class TrackingServer:
     def _ask(self, url: HttpUrl, what: str, body: bytes | None = None) -> Json:
         headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body else {})
         try:
-            _, _, answer = self._client.get(
+            _, _, answer = self.client.get(
                 url,
                 headers,
                 limit=_ANSWER_BYTES,
