@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
+from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import difference, execution, samples
 from ovms_converter.engine.worker.execution import Array, Runner
@@ -40,7 +41,7 @@ _SAME_MEANING = frozenset(
 
 _ROUNDS = 8
 _SMALL = 1 << 20
-"""Up to so many bytes of weights, a model is compared on `_ROUNDS` samples of every kind; a larger one on one."""
+"""Up to so many bytes of weights, a model is compared on `_ROUNDS` samples of every kind, others on one."""
 
 _BLAME_BYTES = 8 << 20
 """Up to so many bytes of weights, OpenVINO's slow reference implementations tell the plugin's faults."""
@@ -56,10 +57,11 @@ class NoReferenceError(NotComparableError):
 
 @dataclass(frozen=True)
 class Compared:
-    """What was compared, in one line, and the figures of every output."""
+    """What was compared, in one line, the figures of every output, and notes for the user."""
 
     text: str
     figures: tuple[OutputComparison, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def compare(written: Written, job: ConversionJob) -> Compared:
     half = job.arguments.half_precision
     usual = difference.FP16_TOLERANCE if half else difference.FP32_TOLERANCE
     tolerance = usual if job.tolerance is None else job.tolerance
-    results = execution.run_file(written.xml, lambda runner, _: _run(runner, found))
+    found, results, refused = execution.run_file(written.xml, lambda runner, _: _run_what_runs(runner, found))
     figures, why = _judge(written, found, results, tolerance)
     if why:
         blame = _blame(written, job, found, tolerance)
@@ -95,7 +97,8 @@ def compare(written: Written, job: ConversionJob) -> Compared:
         )
     batches = sorted({_batch(sample) for sample in found})
     text = f" with a batch of {' and '.join(map(str, batches))}" if len(batches) > 1 else ""
-    return Compared(f"equal to {name} on {len(found)} samples{text}", figures)
+    note = f"OpenVINO refuses {refused[0]} of the samples that the source accepts: {refused[1]}"
+    return Compared(f"equal to {name} on {len(found)} samples{text}", figures, (note,) if refused[0] else ())
 
 
 def _expected(written: Written, job: ConversionJob) -> tuple[str, list[_Sample]]:
@@ -123,7 +126,7 @@ def _check_arguments(job: ConversionJob) -> None:
 
 
 def _check_ports(written: Written, reference: Reference) -> None:
-    if {port.name for port in written.inputs} != set(reference.inputs):
+    if not {port.name for port in written.inputs} <= set(reference.inputs):
         raise NotComparableError("it has other inputs than its source")
     if not {port.name for port in written.outputs} <= set(reference.outputs):
         raise NotComparableError("it has outputs that its source does not have")
@@ -177,6 +180,29 @@ def _same(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 def _run(runner: Runner, found: Sequence[_Sample]) -> list[list[Array]]:
     return [runner.run(list(sample.inputs.values())) for sample in found]
+
+
+def _run_what_runs(
+    runner: Runner, found: Sequence[_Sample]
+) -> tuple[list[_Sample], list[list[Array]], tuple[int, str]]:
+    """The samples that run and their results, and how many do not, with the first reason.
+
+    Some made-up inputs are none of the model's domain, and whether they are refused is no matter of right or
+    wrong. Raises RuntimeError if none runs.
+    """
+    ran, results, why = [], [], []
+    for sample in found:
+        try:
+            results.append(runner.run(list(sample.inputs.values())))
+        except (RuntimeError, ValueError) as error:  # noqa: PERF203 - a run takes longer
+            if death.of_exception(error, ""):
+                raise
+            why.append(error)
+        else:
+            ran.append(sample)
+    if not ran:
+        raise why[0]
+    return ran, results, (len(why), cause_of(why[0]) if why else "")
 
 
 def _batch(sample: _Sample) -> int:

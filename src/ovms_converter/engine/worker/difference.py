@@ -36,7 +36,7 @@ def measure(name: str, result: Array, expected: Array, tolerance: float) -> Diff
     if result.shape != expected.shape:
         shapes = f"its shape is {list(result.shape)}, and its source's is {list(expected.shape)}"
         return Difference(_infinitely_far(name), shapes)
-    if expected.dtype.kind not in "fiub" or result.dtype.kind not in "fiub":
+    if expected.dtype.kind in "OSU" or result.dtype.kind in "OSU":
         if np.array_equal(result.astype(str), expected.astype(str)):
             return Difference(OutputComparison(name, 0.0, 0.0, 1.0), "")
         return Difference(_infinitely_far(name), "its text differs")
@@ -49,7 +49,7 @@ def measure(name: str, result: Array, expected: Array, tolerance: float) -> Diff
     one, other = one[~strange], other[~strange]
     figures = _figures(name, one, other)
     allowed = 0.0
-    if expected.dtype.kind == "f":
+    if expected.dtype.kind not in "iub":
         allowed = tolerance * (np.abs(other) + np.sqrt(np.mean(other**2))) if other.size else 0.0
     if np.all(np.abs(one - other) <= allowed):
         return Difference(figures, "")

@@ -244,4 +244,9 @@ class _Parts:
 
 def array_of(value: Tensor) -> Array:
     """A tensor's values. Raises RuntimeError for an element type that numpy lacks."""
-    return value.data if isinstance(value, ov.Tensor) else value
+    if not isinstance(value, ov.Tensor):
+        return value
+    if value.element_type.bitwidth < 8 and value.element_type != ov.Type.boolean:
+        raise RuntimeError(f"numpy has no type for `{value.element_type.get_type_name()}`")
+    array: Array = value.data
+    return array

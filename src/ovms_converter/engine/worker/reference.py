@@ -63,10 +63,14 @@ class Reference(Protocol):
 
     name: str
     inputs: Mapping[str, str]
+    shapes: Mapping[str, Sequence[object]]
     outputs: Sequence[str]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """The named outputs. Inputs are cast to the source's types. Raises `ReferenceError`."""
+        """The named outputs. Inputs are cast to the source's types; those that are missing are zeros.
+
+        Raises `ReferenceError`.
+        """
 
 
 def runtimes() -> Sequence[Callable[[Path], Reference]]:
@@ -92,11 +96,14 @@ class _Runtime:
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
             raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
         self.inputs: Mapping[str, str] = {port.name: port.type for port in self._session.get_inputs()}
+        self.shapes: Mapping[str, Sequence[object]] = {
+            port.name: port.shape for port in self._session.get_inputs()
+        }
         self.outputs: Sequence[str] = [port.name for port in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """See `Reference.run`."""
-        feed = _cast(inputs, self.inputs)
+        feed = _feed(inputs, self)
         try:
             return _tensors(self._session.run(list(outputs), feed))
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
@@ -119,27 +126,35 @@ class _Specification:
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
             raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
         weights = {tensor.name for tensor in loaded.graph.initializer}
+        ports = {port.name: port.type.tensor_type for port in loaded.graph.input if port.name not in weights}
         self.inputs: Mapping[str, str] = {
-            port.name: _TYPES.get(port.type.tensor_type.elem_type, "unknown")
-            for port in loaded.graph.input
-            if port.name not in weights
+            name: _TYPES.get(port.elem_type, "unknown") for name, port in ports.items()
+        }
+        self.shapes: Mapping[str, Sequence[object]] = {
+            name: [size.dim_value if size.HasField("dim_value") else None for size in port.shape.dim]
+            for name, port in ports.items()
         }
         self.outputs: Sequence[str] = [port.name for port in loaded.graph.output]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         """See `Reference.run`."""
-        feed = _cast(inputs, self.inputs)
+        feed = _feed(inputs, self)
         try:
             return _tensors(self._evaluator.run(list(outputs), feed))
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
             raise ReferenceError(f"{self.name} cannot run the source: {_line(error)}") from None
 
 
-def _cast(inputs: Mapping[str, Array], types: Mapping[str, str]) -> dict[str, Array]:
-    unknown = sorted({types[name] for name in inputs} - _DTYPES.keys())
+def _feed(inputs: Mapping[str, Array], reference: Reference) -> dict[str, Array]:
+    """Inputs of the source's own types, with zeros for those that the IR lacks; free dimensions are 1."""
+    unknown = sorted(set(reference.inputs.values()) - _DTYPES.keys())
     if unknown:
         raise ReferenceError(f"inputs of the type `{unknown[0]}` cannot be made up")
-    return {name: value.astype(_DTYPES[types[name]]) for name, value in inputs.items()}
+    feed: dict[str, Array] = {}
+    for name, kind in reference.inputs.items():
+        shape = [size if isinstance(size, int) else 1 for size in reference.shapes[name]]
+        feed[name] = np.asarray(inputs.get(name, np.zeros(shape))).astype(_DTYPES[kind])
+    return feed
 
 
 def _tensors(results: Sequence[object]) -> list[Array]:

@@ -115,9 +115,11 @@ def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, draw: D
     tensor = ov.Tensor(kind, ov.Shape(shape))
     try:
         dtype = np.dtype(kind.to_dtype())
-    except RuntimeError:  # packed and 8-bit float types, which numpy lacks
+    except RuntimeError:  # 8-bit floats, which numpy lacks
         return tensor
-    if kind.is_real():
+    if kind.bitwidth < 8:  # several elements a byte, boolean is not among them
+        tensor.data[...] = 0
+    elif kind.is_real():
         tensor.data[...] = _floats(shape, generator, draw).astype(dtype)
     else:
         tensor.data[...] = _integers(shape, generator, draw, dtype).astype(dtype)

@@ -85,7 +85,7 @@ def _compare(written: Written, job: ConversionJob) -> Verified:
             parameter="verify",
         )
     compared = compare(written, job)
-    return Verified(compared.text, comparison=compared.figures)
+    return Verified(compared.text, compared.notes, compared.figures)
 
 
 def _load(written: Written) -> Verified:

@@ -1,0 +1,163 @@
+"""The comparison with the source: what is equal, what is not, and what cannot be compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from engine_rig import convert, dense, job, value, write
+from ovms_converter.engine.job import ConversionJob
+from ovms_converter.engine.worker.difference import FP32_TOLERANCE, measure
+from ovms_converter.errors import VerificationError
+
+FLOAT = TensorProto.FLOAT
+
+
+def test_an_equal_result_is_told_with_its_figures(tmp_path: Path) -> None:
+    result = convert(job(dense(tmp_path / "m.onnx"), tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert result.verified.startswith("equal to ONNX Runtime ")
+    assert result.verified.endswith(" with a batch of 1 and 2")
+    (figures,) = result.comparison
+    assert figures.name == "y"
+    assert figures.max_abs < 1e-5
+    assert figures.cosine > 0.9999
+
+
+def test_auto_compares_a_small_model(tmp_path: Path) -> None:
+    result = convert(job(dense(tmp_path / "m.onnx"), tmp_path / "out", verify="auto"), tmp_path / "s")
+    assert result.comparison
+
+
+def test_what_openvino_computes_wrongly_is_not_published(tmp_path: Path) -> None:
+    """SpaceToDepth of ONNX's backend tests: OpenVINO 2026.4 orders the blocks otherwise."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with np.errstate(all="ignore"):
+        cases = {case.name: case.model for case in collect_testcases("SpaceToDepth")}
+    (tmp_path / "m.onnx").write_bytes(cases["test_spacetodepth_crd_mode_example"].SerializeToString())
+    with pytest.raises(
+        VerificationError, match="computes something else than its source: of output `y`"
+    ) as caught:
+        convert(job(tmp_path / "m.onnx", tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert caught.value.exit_code == 6
+    assert "the conversion is the cause" in caught.value.message
+
+
+def test_fp16_is_named_when_it_is_the_cause(tmp_path: Path) -> None:
+    """Weights that cancel out: in FP16 nothing is left of their difference."""
+    weights = {"w": np.array([[1.0001], [-1.0]], np.float32)}
+    model = write(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Concat", ["x", "x"], ["xx"], axis=1),
+            helper.make_node("MatMul", ["xx", "w"], ["y"]),
+        ],
+        [value("x", FLOAT, ["N", 1])],
+        [value("y", FLOAT, ["N", 1])],
+        weights,
+    )
+    assert convert(job(model, tmp_path / "full", verify="compare"), tmp_path / "s").comparison
+    with pytest.raises(VerificationError, match="with FP32 weights it is right, so FP16 is the cause"):
+        convert(job(model, tmp_path / "half", verify="compare", data_type="FP16"), tmp_path / "s")
+
+
+def test_the_tolerance_can_be_set(tmp_path: Path) -> None:
+    one = job(dense(tmp_path / "m.onnx", width=64), tmp_path / "out", verify="compare", data_type="FP16")
+    strict = ConversionJob(one.format, one.model, one.arguments, one.stem, one.output, one.verify, 1e-7)
+    with pytest.raises(VerificationError, match="FP16 is the cause"):
+        convert(strict, tmp_path / "s")
+
+
+def test_a_changed_input_is_loaded_and_run_and_said_so(tmp_path: Path) -> None:
+    one = job(dense(tmp_path / "m.onnx"), tmp_path / "out", verify="compare", scale="2")
+    result = convert(one, tmp_path / "s")
+    assert result.verified.startswith("loaded, compiled and run")
+    assert any("not compared" in note and "`scale`" in note for note in result.notes)
+
+
+def test_a_random_model_cannot_be_compared(tmp_path: Path) -> None:
+    model = write(
+        tmp_path / "m.onnx",
+        [helper.make_node("RandomNormalLike", ["x"], ["r"]), helper.make_node("Add", ["x", "r"], ["y"])],
+        [value("x", FLOAT, [4])],
+        [value("y", FLOAT, [4])],
+    )
+    result = convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert any("something else at every run" in note for note in result.notes)
+
+
+def test_what_onnx_runtime_lacks_is_compared_with_the_specification(tmp_path: Path) -> None:
+    """A batchwise GRU: ONNX Runtime refuses it, OpenVINO takes it and gives another shape."""
+    nodes = [helper.make_node("GRU", ["x", "w", "r"], ["", "y"], hidden_size=6, layout=1)]
+    generator = np.random.default_rng(0)
+    weights = {
+        "w": generator.standard_normal((1, 18, 2), dtype=np.float32),
+        "r": generator.standard_normal((1, 18, 6), dtype=np.float32),
+    }
+    inputs, outputs = [value("x", FLOAT, [3, 1, 2])], [value("y", FLOAT, None)]
+    model = write(tmp_path / "m.onnx", nodes, inputs, outputs, weights)
+    with pytest.raises(VerificationError, match="its shape is"):
+        convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+
+
+def test_a_source_that_runs_nowhere_is_published_by_auto_only(tmp_path: Path) -> None:
+    """A shape of 0-D and 2-D that no runtime broadcasts: every guess fails in the source."""
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    model = write(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("x", FLOAT, [1, "L"])],
+        [value("y", FLOAT, [13, 17])],
+        {"shape": np.array([13, 17])},
+    )
+    with pytest.raises(VerificationError, match="cannot be compared with its source"):
+        convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+    result = convert(job(model, tmp_path / "auto", verify="auto"), tmp_path / "s")
+    assert result.verified.startswith("loaded and compiled; not run")
+
+
+ARRAYS = st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=8).map(
+    lambda v: np.array(v, np.float32)
+)
+STRANGE = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 1.0]), min_size=1, max_size=6)
+
+
+@given(ARRAYS)
+def test_everything_equals_itself(array: np.ndarray) -> None:
+    seen = measure("y", array, array, 0)
+    assert (seen.why, seen.figures.max_abs, seen.figures.max_rel) == ("", 0, 0)
+    assert seen.figures.cosine == pytest.approx(1)
+
+
+@given(STRANGE)
+def test_nan_equals_nan_and_an_infinity_itself(values: list[float]) -> None:
+    assert measure("y", np.array(values), np.array(values), 0).why == ""
+
+
+@given(STRANGE)
+def test_an_infinity_is_no_number(values: list[float]) -> None:
+    array = np.array(values)
+    other = np.where(np.isfinite(array), np.inf, 0.0)
+    assert "NaN or infinite" in measure("y", array, other, 1e9).why
+
+
+@given(ARRAYS, st.integers(0, 7))
+def test_an_element_that_is_off_is_seen(array: np.ndarray, place: int) -> None:
+    scale = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) + float(np.abs(array).max()) + 1e-3
+    other = array.astype(np.float64)
+    other[place % len(other)] += 3 * FP32_TOLERANCE * scale
+    seen = measure("y", other, array, FP32_TOLERANCE)
+    assert "differs by up to" in seen.why
+    assert seen.figures.max_abs > 0
+
+
+def test_integers_and_text_are_equal_exactly_and_shapes_as_well() -> None:
+    assert measure("y", np.array([1, 2]), np.array([1, 3]), 10.0).why
+    assert measure("y", np.array([True]), np.array([False]), 10.0).why
+    assert measure("y", np.array(["a"]), np.array(["b"]), 10.0).why == "its text differs"
+    assert not measure("y", np.array(["a"]), np.array(["a"]), 0).why
+    assert measure("y", np.zeros((1, 2)), np.zeros((2, 1)), 0).why.startswith("its shape is [1, 2]")
+    assert not measure("y", np.zeros((0, 2)), np.zeros((0, 2)), 0).why
