@@ -58,9 +58,7 @@ def s3_other_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Serv
 
 @pytest.fixture(scope="session")
 def s3_open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One that checks no signatures: what moto's own check cannot do, presigned URLs and Google's XML
-    dialect.
-    """
+    """One that checks no signatures: with its check, moto refuses presigned URLs."""
     with run_moto(tmp_path_factory.mktemp("moto-open"), {"INITIAL_NO_AUTH_ACTION_COUNT": "inf"}) as server:
         yield server
 
