@@ -24,8 +24,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     generator = np.random.default_rng(3)
 
     def weight(*shape: int) -> np.ndarray:
-        values: np.ndarray = generator.standard_normal(shape, dtype=np.float32)
-        return values / np.float32(np.sqrt(shape[-1]))
+        values: np.ndarray = generator.normal(0, shape[-1] ** -0.5, shape).astype(np.float32)
+        return values
 
     weights = {
         "table": weight(900, WIDTH),

@@ -200,7 +200,7 @@ def _run_what_runs(
             why.append(error)
         else:
             ran.append(sample)
-    if not ran:
+    if len(ran) < len(why):
         raise why[0]
     return ran, results, (len(why), cause_of(why[0]) if why else "")
 
