@@ -30,6 +30,7 @@ from ovms_converter.errors import (
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.record import build_record, digest, fingerprint, hashed
 from ovms_converter.repository import RECORD, ModelRepository, Published
 from ovms_converter.request import ConversionRequest
@@ -207,7 +208,8 @@ class _Run:
     ) -> dict[str, Path]:
         """The files to publish after the record, by name, the one that completes a version last."""
         if converted:
-            return {converted.bin.name: converted.bin, converted.xml.name: converted.xml}
+            pair = {converted.bin.name: converted.bin, converted.xml.name: converted.xml}
+            return self._name_mapping(converted) | pair
         base = tree.root / model.path
         root = base if base.is_dir() else base.parent
         paths = {
@@ -216,6 +218,16 @@ class _Run:
         }
         last = "saved_model.pb" if base.is_dir() else base.name
         return {name: path for name, path in paths.items() if name != last} | {last: paths[last]}
+
+    def _name_mapping(self, converted: ConvertedModel) -> dict[str, Path]:
+        """The file by which a server renames inputs and outputs, if that was asked for."""
+        arguments = self.request.arguments
+        if not (arguments.mapping_config and arguments.rename):
+            return {}
+        names = [[port.name for port in ports] for ports in (converted.inputs, converted.outputs)]
+        path = converted.xml.with_name("mapping_config.json")
+        path.write_text(json.dumps(mapping_config(arguments.rename, *names), indent=1), encoding="utf-8")
+        return {path.name: path}
 
     def _written(self, results: Mapping[str, Path]) -> tuple[FetchedFile, ...]:
         """The files to publish with their sizes and digests."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,6 @@ def fingerprint(
         "format": [model.format, request.output_format],
         "arguments": request.arguments.to_values(),
         "stem": request.model_name or model.stem,
-        "mapping_config": request.mapping_config,
         "versions": [__version__, openvino_version],
     }
     return "sha256:" + hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -100,6 +100,7 @@ def build_record(
         "inputs": _ports(converted.inputs) if converted else [],
         "outputs": _ports(converted.outputs) if converted else [],
         "verification": converted.verified if converted else "not verified: published as it was",
+        "comparison": [asdict(output) for output in converted.comparison] if converted else [],
         "notes": list(converted.notes) if converted else [],
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
     }

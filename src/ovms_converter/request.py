@@ -9,6 +9,7 @@ from types import MappingProxyType
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.command_line import parse_extra_args
+from ovms_converter.optimizer.syntax import parse_flag
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
 from ovms_converter.storage.location import Location
 
@@ -51,7 +52,6 @@ class ConversionRequest:
     model_name: str | None
     model_version: str
     verify: str
-    mapping_config: bool
     keep: int | None
     dry_run: bool
     parameters: Mapping[str, Given]
@@ -101,9 +101,8 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_name=stem,
         model_version=version,
         verify=value_of("verify"),
-        mapping_config=value_of("mapping_config").lower() in _TRUE,
         keep=_keep(value_of("keep")),
-        dry_run=value_of("dry_run").lower() in _TRUE,
+        dry_run=parse_flag(value_of("dry_run"), "dry_run"),
         parameters=MappingProxyType(values),
     )
 
@@ -141,7 +140,7 @@ def _check_value(parameter: Parameter, value: str) -> None:
             f"`{parameter.name}` cannot be honoured: {parameter.reason}",
             parameter=parameter.name,
         )
-    if parameter.choices and value not in parameter.choices:
+    if parameter.choices and not parameter.optimizer and value not in parameter.choices:
         choices = ", ".join(f"`{choice}`" for choice in parameter.choices)
         near = difflib.get_close_matches(value, parameter.choices, n=1)
         raise RequestError(
@@ -149,16 +148,8 @@ def _check_value(parameter: Parameter, value: str) -> None:
             hint=f"did you mean `{near[0]}`?" if near else None,
             parameter=parameter.name,
         )
-    if parameter.kind is Kind.FLAG and value.lower() not in _BOOLEANS:
-        raise RequestError(
-            f"`{parameter.name}` is `{value}`; it is a yes or no",
-            hint="write `true` or `false` (also `yes`, `no`, `on`, `off`, `1`, `0`)",
-            parameter=parameter.name,
-        )
-
-
-_TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
-_BOOLEANS = _TRUE | {"false", "no", "off", "0", "f", "n"}
+    if parameter.kind is Kind.FLAG:
+        parse_flag(value, parameter.name)
 
 
 def _keep(value: str) -> int | None:
