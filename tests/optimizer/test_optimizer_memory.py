@@ -14,6 +14,8 @@ from optimizer_models import value
 LAYERS, WIDTH = 12, 1024
 PROGRAM = """
 import sys
+import threading
+import time
 from pathlib import Path
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.conversion import convert
@@ -23,12 +25,18 @@ def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("RssAnon"))
 
+def watch():
+    while True:
+        peak[0] = max(peak[0], anonymous())
+        time.sleep(0.001)
+
 before = anonymous()
+peak = [before]
+threading.Thread(target=watch, daemon=True).start()
 arguments = OptimizerArguments.parse(dict(pair.split("=", 1) for pair in sys.argv[3:]))
 result = convert(Path(sys.argv[1]), "onnx", arguments, Path(sys.argv[2]))
-converted = anonymous()
 ov.save_model(result.model, sys.argv[2] + "/model.xml", compress_to_fp16=result.compress_to_fp16)
-print(max(converted, anonymous()) - before)
+print(max(peak[0], anonymous()) - before)
 """
 
 

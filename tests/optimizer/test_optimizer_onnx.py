@@ -428,8 +428,9 @@ def test_large_weights_stay_in_the_original_file(
         monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
     result = converted(path, scratch)
 
-    assert (scratch / "onnx" / "model.onnx").stat().st_size < 16384
-    assert (scratch / "onnx" / "weights.onnx").samefile(path) is linked
+    (sidecar,), (link,) = scratch.glob("*/*.onnx"), scratch.glob("*/*.weights")
+    assert sidecar.stat().st_size < 16384
+    assert link.samefile(path) is linked
     inputs = {"x": np.ones((1, 512), np.float32)} | ({"flag": np.array([True])} if kind == "branch" else {})
     np.testing.assert_allclose(run(result, **inputs)["y"], weights.sum(axis=0)[None], rtol=1e-4, atol=1e-3)
 
@@ -458,6 +459,33 @@ def test_external_data_beside_the_model_is_found_after_a_cut(tmp_path: Path) -> 
     (tmp_path / "data" / "w.bin").unlink()
     with pytest.raises(CorruptModelError, match="of the ONNX model is missing"):
         converted(path, tmp_path / "other", output="t")
+
+
+def test_a_scratch_directory_can_be_used_again_and_no_file_of_the_user_is_written(tmp_path: Path) -> None:
+    path, scratch = tmp_path / "m.onnx", tmp_path / "scratch"
+    weighty(path, "raw")
+    before = path.read_bytes()
+    for values in ({}, {"output": "y"}, {"input": "x"}, {}):
+        converted(path, scratch, **values)
+
+    assert path.read_bytes() == before
+
+
+def test_external_data_behind_a_symbolic_link_out_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.bin").write_bytes(b"secret" * 8)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "w.bin").symlink_to(tmp_path / "secret.bin")
+    tensor = TensorProto(name="w", data_type=1, dims=[3], data_location=TensorProto.EXTERNAL)
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "w.bin"
+    nodes = [helper.make_node("Add", ["x", "w"], ["t"]), helper.make_node("Neg", ["t"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [value("x", [3])], [value("y", [3])], [tensor])
+    path = tmp_path / "model" / "m.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+
+    for values in ({}, {"output": "t"}):
+        with pytest.raises(ModelError):
+            converted(path, tmp_path / "scratch", **values)
 
 
 def test_external_data_outside_the_directory_is_refused(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def _blame(
         return error
     plain = OptimizerArguments(saved_model_tags=arguments.saved_model_tags, signature=arguments.signature)
     try:
-        _read(source, Plan(), plain, scratch / "plain")
+        _read(source, Plan(), plain, scratch)
     except ModelError:
         return error
     cause = error.message.partition(": ")[2] or error.message

@@ -1,7 +1,8 @@
 """An ONNX model: its ends, its names by Model Optimizer's rules, and the file that the front end reads."""
 
 import mmap
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError
@@ -31,7 +32,7 @@ class OnnxSource:
         self._graph = onnx_graph.read_graph(self._model)
         self._nodes = {node.name: node for node in reversed(self._graph.nodes) if node.name}
         self._produced = frozenset(self._graph.producers)
-        self._probed: dict[str, OnnxValue] | None = None
+        self._probed: Mapping[str, OnnxValue] = {}
         self.inputs: Sequence[Tensor] = _tensors(self._graph.inputs)
         self.outputs: Sequence[Tensor] = _tensors(self._graph.outputs)
 
@@ -64,21 +65,20 @@ class OnnxSource:
 
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The file itself if it can be read as it is, else a rewritten one that refers to its weights."""
+        if any(self._is_unknown(planned) for planned in (*plan.cuts, *plan.frozen)):
+            self._probed = _probe(self.prepare(Plan(), scratch))
         weights = sidecar.Weights()
         start = self._graph_start()
         edited = bool(plan.cuts or plan.frozen or plan.outputs)
         graph = self._extract(plan, weights, start) if edited else weights.graph(self._graph.data, start)
         if not edited and weights.moved < _WORTH_A_SIDECAR:
             return self._path
-        directory = scratch / "onnx"
-        directory.mkdir(parents=True, exist_ok=True)
-        for external in set(sidecar.external_files(self._graph.data)):
-            original = self._path.parent / external
-            if not original.is_file():
-                raise CorruptModelError(f"the external data `{external}` of the ONNX model is missing")
-            sidecar.place_file(original, directory / external)
+        scratch.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
+        self._place_external_files(directory)
         weights.place(self._path, directory)
-        prepared = directory / "model.onnx"
+        prepared = directory / "ovms-converter.onnx"
+        prepared.unlink(missing_ok=True)
         prepared.write_bytes(
             b"".join(
                 bytes_field(item.number, graph)
@@ -88,6 +88,19 @@ class OnnxSource:
             )
         )
         return prepared
+
+    def _place_external_files(self, directory: Path) -> None:
+        """Put the external data beside the rewritten graph; only files inside the model's directory are data."""
+        base = self._path.parent.resolve()
+        for external in set(sidecar.external_files(self._graph.data)):
+            original = base / external
+            if not original.is_file():
+                raise CorruptModelError(f"the external data `{external}` of the ONNX model is missing")
+            if not original.resolve().is_relative_to(base):
+                raise CorruptModelError(
+                    f"the external data `{external}` lies outside of the model's directory"
+                )
+            sidecar.place_file(original, directory / external)
 
     def _graph_start(self) -> int:
         return [item.payload for item in fields(self._model) if item.number == onnx_graph.MODEL_GRAPH][-1]
@@ -157,18 +170,19 @@ class OnnxSource:
             parts.append(bytes_field(onnx_graph.GRAPH_OUTPUT, encoded))
         return b"".join(parts)
 
+    def _is_unknown(self, planned: PlannedInput) -> bool:
+        """Whether the front end must find out the type or shape of a tensor."""
+        declared = self._graph.values.get(planned.point.name)
+        kind = planned.type or (declared and declared.type)
+        return kind is None or (planned.shape is None and (declared is None or declared.shape is None))
+
     def _known(self, name: str) -> OnnxValue:
-        """What the file says of a tensor, or what the front end finds out."""
-        declared = self._graph.values.get(name)
-        if declared is not None and declared.type is not None and declared.shape is not None:
-            return declared
-        if self._probed is None:
-            self._probed = _probe(self._path)
-        return self._probed.get(name) or declared or OnnxValue(name, None, None)
+        """What the front end found out of a tensor, or what the file says."""
+        return self._probed.get(name) or self._graph.values.get(name) or OnnxValue(name, None, None)
 
     def _cut(self, planned: PlannedInput) -> OnnxValue:
         name = planned.point.name
-        known = OnnxValue(name, None, None) if planned.type and planned.shape else self._known(name)
+        known = self._known(name)
         shape = known.shape
         if planned.shape is not None:
             shape = tuple(_size(dimension) for dimension in planned.shape.dimensions)

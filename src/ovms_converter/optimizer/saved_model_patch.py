@@ -85,7 +85,6 @@ def write_saved_model(
     Inputs that the outputs do not depend on any more are left out. `variables` and `assets` are symbolic
     links.
     """
-    directory.mkdir(parents=True)
     message = Message(meta.data)
     nodes = [_Node(memoryview(functions.call(node))) for node in Message(meta.graph).messages(1)]
     rewritten = _Rewrite([cut for cut in cuts if not cut.inner], fresh)

@@ -1,5 +1,6 @@
 """A SavedModel or frozen graph: one signature of one meta graph, and names by Model Optimizer's rules."""
 
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ class SavedModelSource:
         self._cut_tensors = {f"{cut.placeholder}:0": cut.key for cut in cuts}
         tensors = self._signature.output_tensors
         outputs = {key: tensors.get(key) or self._graph_tensor(key) for key in plan.outputs or tensors}
-        directory = scratch / "saved_model"
+        scratch.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix="saved-model-", dir=scratch))
         patch.write_saved_model(
             self._meta,
             self._path,

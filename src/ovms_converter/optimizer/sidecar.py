@@ -18,7 +18,7 @@ from ovms_converter.formats.wire import LENGTH, Field, Message, bytes_field, fie
 
 __all__ = ["Weights", "external_files", "place_file"]
 
-_WEIGHTS = "weights.onnx"
+_WEIGHTS = "ovms-converter.weights"
 _LEAST = 4096
 """Bytes from which a tensor is worth a reference."""
 
@@ -149,6 +149,8 @@ def place_file(original: Path, place: Path) -> None:
     process. Raises `ResourceError` if the disk is full.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
+    # what is there may be a link to somebody's file, which must never be written to
+    place.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         # a link to a symbolic link would lead out of the directory
         place.hardlink_to(original.resolve())
@@ -160,7 +162,7 @@ def place_file(original: Path, place: Path) -> None:
 
 
 def _copy(original: Path, place: Path) -> None:
-    with original.open("rb") as source, place.open("wb") as target:
+    with original.open("rb") as source, place.open("xb") as target:
         left = os.fstat(source.fileno()).st_size
         try:
             while left and hasattr(os, "copy_file_range"):
