@@ -92,7 +92,7 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ("caffe", "m.caffemodel", GARBAGE, "2024.0"),
     ("archive.zip", "m.zip", archive("model.onnx"), "unpack"),
     ("archive.tar", "m.tar", tarball(), "unpack"),
-    ("archive.gzip", "m.tar.gz", gzip.compress(b"model"), "unpack"),
+    ("archive.gzip", "m.tar.gz", gzip.compress(b"model", mtime=0), "unpack"),
     ("archive.zstd", "m.tar.zst", b"\x28\xb5\x2f\xfd" + GARBAGE, "unpack"),
     ("archive.xz", "m.xz", b"\xfd7zXZ\0" + GARBAGE, "unpack"),
     ("archive.bzip2", "m.bz2", b"BZh9" + GARBAGE, "unpack"),
