@@ -1,6 +1,7 @@
 """Versions as OpenVINO Model Server reads them, on a file system and in an object store."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -110,3 +111,135 @@ def test_a_damaged_record_is_no_record(repository: ModelRepository, tmp_path: Pa
     paths["conversion.json"].write_text("not json")
     repository.publish(paths, "next", lambda count: None)
     assert repository.find("a") is None
+
+
+def test_an_empty_directory_of_the_next_number_is_stepped_over(tmp_path: Path) -> None:
+    repository = ModelRepository(open_destination(Location.parse(str(tmp_path / "served")), {}))
+    (tmp_path / "served" / "1").mkdir(parents=True)
+    assert publish(repository, tmp_path / "work", "a") == 2
+
+
+def test_the_same_result_published_by_another_run_meanwhile_is_reported(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    publish(repository, tmp_path / "work", "a")
+    again = repository.publish(files(tmp_path / "work", "a"), "auto", lambda count: None)
+    assert (again.number, again.written) == (1, False)
+    assert publish(repository, tmp_path / "work", "b", "auto") == 2
+
+
+def test_a_leftover_of_the_same_result_is_removed_at_once(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    leave_half(repository, tmp_path / "work", "a")
+    assert publish(repository, tmp_path / "work", "a") == 2
+    assert repository.clean(2) == ("1/model.bin", "1/conversion.json")
+    assert [version.number for version in repository.versions()] == [2]
+
+
+def test_a_leftover_of_another_result_may_be_a_run_at_work(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    leave_half(repository, tmp_path / "work", "a")
+    publish(repository, tmp_path / "work", "b")
+    assert repository.clean(2) == ()
+    assert sorted(repository.versions()[0].files) == ["conversion.json", "model.bin"]
+
+
+def test_a_leftover_in_which_nothing_was_written_for_a_day_is_removed(tmp_path: Path) -> None:
+    repository = ModelRepository(open_destination(Location.parse(str(tmp_path / "served")), {}))
+    for fingerprint in ("a", "b"):
+        leave_half(repository, tmp_path / "work", fingerprint)
+    for path in (tmp_path / "served" / "1").iterdir():
+        os.utime(path, (path.stat().st_mtime - 25 * 3600,) * 2)
+    publish(repository, tmp_path / "work", "c")
+    repository.clean(3)
+    assert [version.number for version in repository.versions()] == [2, 3]
+
+
+def test_a_leftover_above_every_finished_version_keeps_its_number_taken(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    publish(repository, tmp_path / "work", "a", "7")
+    repository.destination.remove(["7/model.xml"])
+    publish(repository, tmp_path / "work", "a", "3")
+    assert repository.clean(3) == ()
+    assert publish(repository, tmp_path / "work", "b") == 8
+
+
+def test_directories_without_a_record_are_never_touched(repository: ModelRepository, tmp_path: Path) -> None:
+    paths = files(tmp_path / "work", "a")
+    stranger = {"model.bin": paths["model.bin"], "notes.txt": paths["conversion.json"]}
+    repository.destination.publish("1", stranger, lambda count: None)
+    publish(repository, tmp_path / "work", "a")
+    publish(repository, tmp_path / "work", "b")
+    assert repository.clean(3) == ()
+    assert repository.retire(1, 3).numbers == (2,)
+    assert [version.number for version in repository.versions()] == [1, 3]
+
+
+def test_what_a_check_of_write_access_left_in_a_store_is_removed(s3: S3Bucket, tmp_path: Path) -> None:
+    repository = ModelRepository(open_destination(Location.parse(s3.url("served")), s3.environ()))
+    s3.put("served/.ovms-converter-probe-0123456789ab", b"may this be written?\n")
+    publish(repository, tmp_path / "work", "a")
+    repository.clean(1)
+    assert s3.keys() == ["served/1/conversion.json", "served/1/model.bin", "served/1/model.xml"]
+
+
+def test_only_so_many_versions_are_kept(repository: ModelRepository, tmp_path: Path) -> None:
+    for fingerprint in "abcde":
+        publish(repository, tmp_path / "work", fingerprint)
+    retired = repository.retire(2, 5)
+    assert (retired.numbers, retired.left) == ((1, 2, 3), ())
+    assert [version.number for version in repository.versions()] == [4, 5]
+    assert repository.retire(2, 5).numbers == ()
+
+
+def test_unfinished_versions_do_not_count_among_those_kept(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    for fingerprint in "abc":
+        publish(repository, tmp_path / "work", fingerprint)
+    leave_half(repository, tmp_path / "work", "d")
+    assert repository.retire(2, 3).numbers == (1,)
+    assert [version.number for version in repository.versions()] == [2, 3, 4]
+
+
+def test_the_version_just_published_is_kept_whatever_its_number(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    for number in ("5", "6", "1", "2"):
+        publish(repository, tmp_path / "work", number, number)
+    assert repository.retire(1, 1).numbers == (2, 5)
+    assert [version.number for version in repository.versions()] == [1, 6]
+
+
+def test_files_of_others_in_an_old_version_are_left_and_told(
+    repository: ModelRepository, tmp_path: Path
+) -> None:
+    paths = {**files(tmp_path / "work", "a"), "labels.txt": tmp_path / "labels.txt"}
+    (tmp_path / "labels.txt").write_text("cat\n")
+    order = ("conversion.json", "labels.txt", "model.bin", "model.xml")
+    repository.destination.publish("1", {name: paths[name] for name in order}, lambda count: None)
+    publish(repository, tmp_path / "work", "b")
+    retired = repository.retire(1, 2)
+    assert (retired.numbers, retired.left) == ((1,), ("1/labels.txt",))
+    assert sorted(repository.versions()[0].files) == ["labels.txt"]
+
+
+def test_the_graph_goes_first_and_the_record_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    destination = open_destination(Location.parse(str(tmp_path / "served")), {})
+    repository = ModelRepository(destination)
+    for fingerprint in "ab":
+        publish(repository, tmp_path / "work", fingerprint)
+    removed: list[str] = []
+    monkeypatch.setattr(destination, "remove", removed.extend)
+    repository.retire(1, 2)
+    assert removed == ["1/model.xml", "1/model.bin", "1/conversion.json"]
+
+
+def leave_half(repository: ModelRepository, directory: Path, fingerprint: str) -> int:
+    """What a run leaves that is killed before it writes the graph."""
+    number = publish(repository, directory, fingerprint)
+    repository.destination.remove([f"{number}/model.xml"])
+    return number

@@ -19,8 +19,8 @@ __all__ = ["command"]
 _TEXT = """\
 Read every file of a published version and compare its size and SHA-256 with
 `conversion.json`, the record of its conversion. URL is a model repository, whose
-newest finished version is checked, or one version in it: URL/3. Ends with 6 and
-names the file if one differs."""
+newest finished version is checked, or one version in it: URL/3. Ends with 6 if a
+file differs, and names it."""
 _EXAMPLES = (
     "ovms-converter verify s3://models/cifar",
     "ovms-converter verify ./models/net/3 --json",

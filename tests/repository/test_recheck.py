@@ -1,0 +1,130 @@
+"""What was published is still there, byte for byte, or the file that differs is named."""
+
+from pathlib import Path
+
+import pytest
+
+from ovms_converter.errors import CorruptModelError, NotFoundError
+from ovms_converter.events import Event, Stage, StageFinished, StageStarted
+from ovms_converter.recheck import recheck
+from ovms_converter.repository import ModelRepository
+from ovms_converter.storage import open_destination
+from ovms_converter.storage.location import Location
+from published_files import version_files
+from servers import S3Bucket
+
+
+class Served:
+    """A published repository, and ways to damage it."""
+
+    def __init__(self, url: str, environ: dict[str, str], work: Path) -> None:
+        self.url = url
+        self.environ = environ
+        self.repository = ModelRepository(open_destination(Location.parse(url), environ))
+        self._work = work
+
+    def publish(self, fingerprint: str) -> None:
+        self.repository.publish(version_files(self._work, fingerprint), "next", lambda count: None)
+
+    def put(self, path: str, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class ServedDirectory(Served):
+    def put(self, path: str, data: bytes) -> None:
+        Path(self.url, path).write_bytes(data)
+
+
+class ServedPrefix(Served):
+    bucket: S3Bucket
+
+    def put(self, path: str, data: bytes) -> None:
+        self.bucket.put(f"served/{path}", data)
+
+
+@pytest.fixture(params=["file", "s3"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Served:
+    if request.param == "file":
+        return ServedDirectory(str(tmp_path / "served"), {}, tmp_path / "work")
+    bucket: S3Bucket = request.getfixturevalue("s3")
+    prefix = ServedPrefix(bucket.url("served"), bucket.environ(), tmp_path / "work")
+    prefix.bucket = bucket
+    return prefix
+
+
+def test_what_was_published_is_found_so(served: Served) -> None:
+    served.publish("a")
+    served.publish("b")
+    events: list[Event] = []
+    checked = recheck(served.url, environ=served.environ, listener=events.append)
+    assert (checked.version, checked.differing, checked.strangers) == (2, (), ())
+    assert [file.path for file in checked.files] == ["2/model.bin", "2/model.xml"]
+    assert isinstance(events[0], StageStarted)
+    assert isinstance(events[-1], StageFinished)
+    assert events[-1].stage is Stage.VERIFY
+    assert events[-1].moved == sum(file.recorded_size for file in checked.files)
+
+
+@pytest.mark.parametrize("end", ["/1", "/1/"])
+def test_an_older_version_is_checked_by_its_url(served: Served, end: str) -> None:
+    served.publish("a")
+    served.publish("b")
+    served.put("1/model.bin", b"other")
+    assert recheck(served.url, environ=served.environ).differing == ()
+    checked = recheck(served.url + end, environ=served.environ)
+    assert checked.version == 1
+    assert [file.path for file in checked.differing] == ["1/model.bin"]
+
+
+@pytest.mark.parametrize("name", ["model.bin", "model.xml"])
+def test_one_flipped_bit_is_found_and_the_file_named(served: Served, name: str) -> None:
+    served.publish("a")
+    data = bytearray(served.repository.destination.read(f"1/{name}"))
+    data[7] ^= 1
+    served.put(f"1/{name}", bytes(data))
+    (file,) = recheck(served.url, environ=served.environ).differing
+    assert file.path == f"1/{name}"
+    assert file.sha256 is not None
+    assert file.fault is not None
+    assert file.sha256 in file.fault
+    assert file.recorded_sha256 in file.fault
+
+
+def test_a_file_of_another_size_is_found(served: Served) -> None:
+    served.publish("a")
+    served.put("1/model.bin", b"short")
+    (file,) = recheck(served.url, environ=served.environ).differing
+    assert file.fault == "it has 5 bytes, and the record tells of 64"
+
+
+def test_a_version_that_lacks_a_file_is_passed_over_unless_it_is_asked_for(served: Served) -> None:
+    served.publish("a")
+    served.publish("b")
+    served.repository.destination.remove(["2/model.xml"])
+    assert recheck(served.url, environ=served.environ).version == 1
+    (file,) = recheck(f"{served.url}/2", environ=served.environ).differing
+    assert (file.path, file.fault) == ("2/model.xml", "it is not there")
+
+
+def test_files_that_the_record_does_not_know_are_told(served: Served) -> None:
+    served.publish("a")
+    served.put("1/zebra.xml", b"<net/>")
+    checked = recheck(served.url, environ=served.environ)
+    assert checked.strangers == ("1/zebra.xml",)
+    assert checked.differing == ()
+
+
+@pytest.mark.parametrize("record", [b"{", b"[]", b'{"files": {"model.bin": {"size": 64}}}'])
+def test_a_damaged_record_is_told(served: Served, record: bytes) -> None:
+    served.publish("a")
+    served.put("1/conversion.json", record)
+    with pytest.raises(CorruptModelError, match=r"conversion\.json"):
+        recheck(served.url, environ=served.environ)
+
+
+def test_what_was_not_published_by_this_program_cannot_be_checked(served: Served) -> None:
+    served.publish("a")
+    served.repository.destination.remove(["1/conversion.json"])
+    with pytest.raises(NotFoundError, match="no finished version") as raised:
+        recheck(served.url, environ=served.environ)
+    assert "lint" in (raised.value.hint or "")
