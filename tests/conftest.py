@@ -26,6 +26,11 @@ NAMES = {
 }  # fmt: skip
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes, which may hold a time, do not name a test: each process must give it the same name."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home directory without `~/.aws` and the like."""
