@@ -170,7 +170,7 @@ def derive(stored: Data) -> Data:
 
 
 def sample(stored: Data, step: int) -> list[str]:
-    """What is wrong in the stored data, judged by every `step`th operation and by some that nobody defined."""
+    """What is wrong in the stored data, judged by every `step`th operation and some that nobody defined."""
     questions = [
         Question("" if domain == "ai.onnx" else domain, name, 17)
         for domain, names in stored["onnx"].items()

@@ -4,6 +4,7 @@ import os
 import shlex
 from pathlib import Path
 
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -85,6 +86,30 @@ def test_operations_without_a_rule_are_named_with_their_nodes(tmp_path: Path) ->
     assert (sequence.operation, sequence.nodes) == ("SequenceConstruct", ("s",))
     assert "single tensors" in sequence.workaround
     assert found.convertible, "the data is a hint: it refuses nothing"
+
+
+def test_functions_that_a_model_defines_itself_must_be_put_in_place(tmp_path: Path) -> None:
+    double = helper.make_function(
+        "my.own",
+        "Double",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
+        [helper.make_opsetid("", 17)],
+    )
+    model = onnx.ModelProto.FromString(
+        onnx_model(
+            [helper.make_node("Double", ["x"], ["y"], domain="my.own", name="twice")],
+            imports=(("", 17), ("my.own", 1)),
+        )
+    )
+    model.functions.append(double)
+    found = look(tmp_path / "net.onnx", model.SerializeToString())
+    assert found.description is not None
+    assert found.description.operations == {"my.own": {"Double": 1}, "ai.onnx": {"Add": 1}}
+    (each,) = found.unsupported
+    assert (each.operation, each.nodes) == ("Double", ("twice",))
+    assert "inline_local_functions" in each.workaround
 
 
 def test_only_what_a_signature_serves_counts(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Programs in what somebody stored as a model are listed, and never run."""
 
+import json
 import os
 import pickle
 import pickletools
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ class Evil:
     def __init__(self, command: str) -> None:
         self.command = command
 
-    def __reduce__(self) -> object:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
         return os.system, (self.command,)
 
 
@@ -103,6 +105,4 @@ def test_no_bytes_upset_the_readers(data: bytes) -> None:
     )
 )
 def test_no_configuration_upsets_the_reader(document: object) -> None:
-    import json
-
     _keras_layers(json.dumps(document).encode())

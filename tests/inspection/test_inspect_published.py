@@ -63,6 +63,30 @@ def test_a_version_of_another_program_is_shown_without_a_story(tmp_path: Path) -
     assert (found.published.newest, found.published.record) == (1, None)
 
 
+GRAPH = """<?xml version="1.0"?><net name="n" version="11"><layers>
+<layer id="0" name="x" type="Parameter" version="opset1"><data shape="?,3" element_type="f32"/>
+<output><port id="0" precision="FP32" names="x"><dim>-1</dim><dim>3</dim></port></output></layer>
+<layer id="1" name="r" type="Result" version="opset1" output_names="y"><input><port id="0"/></input></layer>
+</layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges></net>"""
+
+
+def test_the_graph_tells_the_ends_where_no_record_does(tmp_path: Path) -> None:
+    publish(tmp_path, 1, record=None)
+    (tmp_path / "1" / "net.xml").write_text(GRAPH)
+    model = look(tmp_path).description
+    assert model is not None
+    assert [str(spec) for spec in model.inputs] == ["x f32 [?,3]"]
+    assert [spec.name for spec in model.outputs] == ["y"]
+
+
+def test_a_graph_outside_a_version_is_told_and_refused_as_convert_does(tmp_path: Path) -> None:
+    (tmp_path / "net.xml").write_text(GRAPH)
+    found = look(tmp_path)
+    assert [str(report.spec) for report in found.inputs] == ["x f32 [?,3]"]
+    assert found.refusal is not None
+    assert "needs no conversion" in found.refusal.message
+
+
 @pytest.mark.parametrize("damaged", ["", "[]", "{", '{"inputs": 7, "versions": []}', '{"inputs": [7, {}]}'])
 def test_a_damaged_record_does_not_hide_the_version(tmp_path: Path, damaged: str) -> None:
     publish(tmp_path, 1)

@@ -69,8 +69,10 @@ def has_rule(domain: str, operation: str) -> bool:
     return operation in _rules()[1].get(domain, ())
 
 
-def workaround(domain: str, operation: str) -> str:
-    """One line: what its owner can do."""
+def workaround(domain: str, operation: str, *, own: bool = False) -> str:
+    """One line: what its owner can do; `own` is an ONNX function that the model itself defines."""
+    if own:
+        return "put the functions' bodies in place: `onnx.inliner.inline_local_functions(model)`"
     if domain == "tensorflow":
         cut = "cut it off with `--input` or `--output`, or replace it where the model was built"
         return _matching(operation, _TENSORFLOW_ADVICE) or cut

@@ -10,13 +10,19 @@ from ovms_converter.acquisition import directory_of
 from ovms_converter.errors import ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
+from ovms_converter.formats.otherfiles import IR
 from ovms_converter.formats.tree import Tree
 from ovms_converter.inspection.coverage import coverage, has_rule, workaround
 from ovms_converter.inspection.details import companions, details
 from ovms_converter.inspection.forecast import forecast
 from ovms_converter.inspection.graphs import Operations
 from ovms_converter.inspection.programs import executable_content
-from ovms_converter.inspection.published import find_published, is_published, recorded_description
+from ovms_converter.inspection.published import (
+    find_published,
+    is_published,
+    published_description,
+    with_graph,
+)
 from ovms_converter.inspection.reading import CountedFiles
 from ovms_converter.inspection.report import Inspection, UnsupportedOperation
 from ovms_converter.inspection.shapes import input_report, shape_advice
@@ -92,10 +98,10 @@ class _Examination:
 
     def _published(self, found: Inspection) -> Inspection:
         assert found.published is not None
-        description = recorded_description(found.published)
+        description = published_description(found.published, self.files)
         return replace(
             found,
-            path=posixpath.join(found.published.directory, str(found.published.newest or "")),
+            path=found.published.place,
             description=description,
             inputs=tuple(input_report(spec, description.format) for spec in description.inputs),
             model_bytes=sum(size or 0 for size in found.published.files.values()),
@@ -122,6 +128,8 @@ class _Examination:
             found = self._described(found, description)
             if row.convertible:
                 found = self._detailed(found, tree, model, description)
+        if model.format == IR.name and description:
+            found = self._described(found, with_graph(description, self.files, model.path))
         if unpacked:
             found = replace(found, advice=(_ARCHIVE_ADVICE,), command=self._command(()))
         return replace(found, convertible=self.refusal is None)
@@ -161,13 +169,15 @@ class _Examination:
             coverage=coverage(),
             unsupported=_unsupported(seen.operations),
             forecast=expected if seen.weights else None,
-            advice=(*seen.advice, *shape_advice(found.inputs)),
+            advice=(*seen.advice, *shape_advice(found.inputs), *self._secret_advice()),
             command=() if self.refusal else self._command(seen.options),
         )
 
     def _command(self, options: tuple[str, ...]) -> tuple[str, ...]:
-        """A command line that converts what is here, to a place beside it."""
+        """A command line that converts what is here, to a place beside it; none if it would hold a secret."""
         shown = str(self.place)
+        if shown != self.place.text:
+            return ()
         if self.place.scheme not in _WRITTEN:
             target = f"./{posixpath.splitext(self.place.name)[0] or 'model'}-ovms"
         elif self.listing.is_file:
@@ -176,6 +186,11 @@ class _Examination:
             target = f"{shown.rstrip('/')}/ovms"
         chosen = () if self.input_format == "auto" else ("--input-format", self.input_format)
         return ("ovms-converter", "convert", shown, target, *chosen, *options)
+
+    def _secret_advice(self) -> tuple[str, ...]:
+        if str(self.place) == self.place.text:
+            return ()
+        return ("the URL holds what is not repeated here: give it to `ovms-converter convert` as it is",)
 
     def _tried(self, step: Callable[[], _Result]) -> _Result | None:
         """What a step gives, or None with the first error about the model kept as the refusal."""
@@ -189,7 +204,11 @@ class _Examination:
 def _unsupported(operations: Operations) -> tuple[UnsupportedOperation, ...]:
     return tuple(
         UnsupportedOperation(
-            domain, name, count, tuple(operations.nodes[domain, name]), workaround(domain, name)
+            domain,
+            name,
+            count,
+            tuple(operations.nodes[domain, name]),
+            workaround(domain, name, own=(domain, name) in operations.own),
         )
         for (domain, name), count in operations.counts.most_common()
         if not has_rule(domain, name)

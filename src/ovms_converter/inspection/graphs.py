@@ -34,8 +34,12 @@ _INLINED = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 @dataclass
 class Operations:
-    """Operations by (domain, name): how many there are, and the names of the first few nodes."""
+    """Operations by (domain, name): how many there are, and the names of the first few nodes.
 
+    `own` are those that the model defines itself, as ONNX functions; what these do is counted as well.
+    """
+
+    own: frozenset[tuple[str, str]] = frozenset()
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     nodes: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -58,17 +62,16 @@ class Operations:
 def onnx_operations(model: Message) -> Operations:
     """Every operator of a ModelProto, those in graphs of attributes and in its own functions too.
 
-    Calls of the model's own functions are not counted. Raises `CorruptModelError`.
+    Raises `CorruptModelError`.
     """
     functions = model.messages(25)
-    own = {(function.text(10) or DEFAULT_DOMAIN, function.text(1)) for function in functions}
-    found = Operations()
+    names = frozenset((function.text(10) or DEFAULT_DOMAIN, function.text(1)) for function in functions)
+    found = Operations(names)
     bodies = [*(node for graph in model.messages(7) for node in graph.messages(1))]
     bodies += [node for function in functions for node in function.messages(7)]
     for node in _onnx_nodes(bodies, 0):
-        key = (node.text(7) or DEFAULT_DOMAIN, node.text(4))
-        if key not in own:
-            found.add(*key, node.text(3) or next(iter(node.texts(2)), ""))
+        name = node.text(3) or next(iter(node.texts(2)), "")
+        found.add(node.text(7) or DEFAULT_DOMAIN, node.text(4), name)
     return found
 
 

@@ -3,16 +3,19 @@
 import json
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 
-from ovms_converter.errors import ConverterError
+from ovms_converter.errors import ConverterError, CorruptModelError, LocationError
 from ovms_converter.formats.base import ModelDescription, TensorSpec
 from ovms_converter.inspection.reading import CountedFiles
 from ovms_converter.inspection.report import Published
 from ovms_converter.repository import RECORD, version_number
+from ovms_converter.repository.graph import GraphPort, read_graph
 
-__all__ = ["find_published", "is_published", "recorded_description"]
+__all__ = ["find_published", "is_published", "published_description", "with_graph"]
 
 _RECORD_LIMIT = 4 << 20
+_GRAPH_LIMIT = 64 << 20
 _MEMBERS = (".xml", ".bin", ".mapping")
 
 
@@ -45,6 +48,7 @@ def find_published(files: CountedFiles, name: str) -> Published | None:
     directory, members = versions[newest] if newest is not None else ("", {})
     return Published(
         directory=base,
+        place=directory,
         versions=tuple(complete),
         incomplete=tuple(sorted(versions.keys() - set(complete))),
         newest=newest,
@@ -69,13 +73,13 @@ def _record(files: CountedFiles, directory: str) -> Mapping[str, object] | None:
     return record if isinstance(record, dict) else None
 
 
-def recorded_description(found: Published) -> ModelDescription:
-    """The newest version as its record tells it."""
+def published_description(found: Published, files: CountedFiles) -> ModelDescription:
+    """The newest version as its record tells it; as its graph does, if there is no record."""
     record = found.record or {}
     versions = record.get("versions")
     producer = f"openvino {versions.get('openvino')}" if isinstance(versions, dict) else None
     weights = [size for name, size in found.files.items() if name.endswith(".bin") and size is not None]
-    return ModelDescription(
+    description = ModelDescription(
         format="openvino.ir",
         title="OpenVINO IR, published",
         evidence=f"version {found.newest} holds "
@@ -84,6 +88,30 @@ def recorded_description(found: Published) -> ModelDescription:
         inputs=_ports(record.get("inputs")),
         outputs=_ports(record.get("outputs")),
         parameter_bytes=sum(weights) if weights else None,
+    )
+    graph = next((name for name in found.files if name.endswith(".xml")), None)
+    if description.inputs or description.outputs or graph is None:
+        return description
+    return with_graph(description, files, posixpath.join(found.place, graph))
+
+
+def with_graph(description: ModelDescription, files: CountedFiles, path: str) -> ModelDescription:
+    """A description with the inputs and outputs that an `.xml` tells; as it was if that cannot be read."""
+    try:
+        graph = read_graph(files.read(path, 0, _GRAPH_LIMIT))
+    except (CorruptModelError, LocationError):
+        return description
+    return replace(
+        description,
+        inputs=_graph_ports(graph.inputs),
+        outputs=_graph_ports(graph.outputs),
+        notes=(*description.notes, f"IR version {graph.ir_version}"),
+    )
+
+
+def _graph_ports(ports: tuple[GraphPort, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(next(iter(port.names), "(no name)"), port.type, _shape(port.shape)) for port in ports
     )
 
 

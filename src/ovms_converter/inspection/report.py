@@ -107,12 +107,14 @@ class Published:
     """Versions that a server could load from here.
 
     `directory`  where they are, relative to the location; "" is the location itself
+    `place`      the directory of the newest complete one, in the same way
     `versions`   numbers of complete versions, `incomplete` of those without a graph
     `newest`     number of the newest complete version, and its `files` (name → bytes)
     `record`     its `conversion.json`; None if it has none that can be read
     """
 
     directory: str
+    place: str
     versions: tuple[int, ...]
     incomplete: tuple[int, ...]
     newest: int | None
