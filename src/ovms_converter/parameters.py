@@ -264,7 +264,8 @@ _PRECISION = (
     ),
     _optimizer(
         "transform", Kind.TEXT, Group.PRECISION,
-        "Transformations to apply: `LowLatency2`, `MakeStateful` or `Pruning`, with their arguments.",
+        "Transformations to apply: `LowLatency2`, `MakeStateful` or `Pruning`, with their arguments. "
+        "The weights are held in memory meanwhile.",
         example="LowLatency2[use_const_initializer=False]",
     ),
 )  # fmt: skip

@@ -90,7 +90,7 @@ class OnnxSource:
         return prepared
 
     def _place_external_files(self, directory: Path) -> None:
-        """Put the external data beside the rewritten graph; only files inside the model's directory are data."""
+        """Put the external data beside the rewritten graph; all of it must lie in the model's directory."""
         base = self._path.parent.resolve()
         for external in set(sidecar.external_files(self._graph.data)):
             original = base / external
