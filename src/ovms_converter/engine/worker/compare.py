@@ -188,7 +188,7 @@ def _run_what_runs(
     """The samples that run and their results, and how many do not, with the first reason.
 
     Some made-up inputs are none of the model's domain, and whether they are refused is no matter of right or
-    wrong. Raises RuntimeError if none runs.
+    wrong. Raises RuntimeError if fewer than half run.
     """
     ran, results, why = [], [], []
     for sample in found:
