@@ -12,6 +12,8 @@ __all__ = ["run"]
 
 T = TypeVar("T")
 
+_LOOK_UP_SECONDS = 0.2
+
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of `work()`.
@@ -42,7 +44,9 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     worker = threading.Thread(target=thread, name="storage")
     worker.start()
     try:
-        finished.wait()
+        # A wait without an end would miss a signal that the system delivers to another thread.
+        while not finished.wait(_LOOK_UP_SECONDS):
+            pass
     except BaseException:
         started.wait()
         for loop, task in running:

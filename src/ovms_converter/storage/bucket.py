@@ -5,7 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ovms_converter.errors import AlreadyExistsError, LocationError, NotFoundError, UnavailableError
+from ovms_converter.errors import (
+    AlreadyExistsError,
+    ConverterError,
+    LocationError,
+    NotFoundError,
+    UnavailableError,
+)
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames, translate
 
@@ -75,6 +81,7 @@ def quoted_etag(etag: str | None) -> str | None:
 class ObstoreBucket:
     """A bucket through obstore.
 
+    `without_keys` holds the reason while no keys can be fetched: the client only says that it has none.
     `reader` and `writer` differ in their time-outs and in that the writer repeats nothing by itself: a
     conditional
     write whose answer got lost must not be taken for somebody else's.
@@ -88,12 +95,14 @@ class ObstoreBucket:
         *,
         etag_is_md5: bool = False,
         probe_encryption: Callable[[str], Awaitable[bool]] | None = None,
+        without_keys: Sequence[ConverterError] = (),
     ) -> None:
         self._reader = reader
         self._writer = writer
         self.names = names
         self.etag_is_md5 = etag_is_md5
         self._probe_encryption = probe_encryption
+        self._without_keys = without_keys
 
     async def head(self, key: str) -> Entry | None:
         """See `Bucket.head`."""
@@ -208,6 +217,8 @@ class ObstoreBucket:
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
+            if self._without_keys:
+                raise self._without_keys[-1] from None
             raise translate(error, self.names, key) from None
 
 

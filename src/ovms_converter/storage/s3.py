@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ovms_converter.errors import RequestError
+from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
@@ -183,15 +183,18 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
         credentials=None if isinstance(credentials, Anonymous) else credentials.origin,
         advice=ADVICE,
     )
-    reader = _store(location.container, access, writes=False)
-    writer = _store(location.container, access, writes=True)
+    without_keys: list[ConverterError] = []
+    reader = _store(location.container, access, without_keys, writes=False)
+    writer = _store(location.container, access, without_keys, writes=True)
     probe: Callable[[str], Awaitable[bool]] | None = None
     if not isinstance(credentials, Anonymous):
         probe = probe_encryption(reader, access.network)
-    return ObstoreBucket(reader, writer, names, etag_is_md5=True, probe_encryption=probe)
+    return ObstoreBucket(
+        reader, writer, names, etag_is_md5=True, probe_encryption=probe, without_keys=without_keys
+    )
 
 
-def _store(bucket: str, access: S3Access, *, writes: bool) -> "S3Store":
+def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *, writes: bool) -> "S3Store":
     """obstore's client. It would read `AWS_*` variables by itself, so everything that matters here is
     given.
     """
@@ -201,7 +204,7 @@ def _store(bucket: str, access: S3Access, *, writes: bool) -> "S3Store":
     more: dict[str, Any] = {}
     credentials = access.credentials
     if not isinstance(credentials, Anonymous):
-        more["credential_provider"] = _provider(credentials, access)
+        more["credential_provider"] = _reported(_provider(credentials, access), without_keys)
     with own_settings_only("AWS_"):
         return S3Store(
             bucket,
@@ -216,6 +219,22 @@ def _store(bucket: str, access: S3Access, *, writes: bool) -> "S3Store":
             retry_config=client_retries(writes=writes),
             **more,
         )
+
+
+def _reported(
+    provider: "Callable[[], S3Credential]", without_keys: list[ConverterError]
+) -> "Callable[[], S3Credential]":
+    """The provider, which also leaves the reason why it has no keys: obstore does not pass it on."""
+
+    def keys() -> "S3Credential":
+        without_keys.clear()
+        try:
+            return provider()
+        except ConverterError as error:
+            without_keys.append(error)
+            raise
+
+    return keys
 
 
 def _provider(credentials: AwsCredentials, access: S3Access) -> "Callable[[], S3Credential]":
