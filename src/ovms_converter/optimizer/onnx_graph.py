@@ -24,24 +24,18 @@ __all__ = [
 ]
 
 MODEL_GRAPH = 7
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO, GRAPH_SPARSE = (
-    1,
-    5,
-    11,
-    12,
-    13,
-    15,
-)
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
+GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO = 11, 12, 13
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATION, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 
 TYPE_NUMBERS: Mapping[str, int] = {
     "f32": 1, "u8": 2, "i8": 3, "u16": 4, "i16": 5, "i32": 6, "i64": 7, "boolean": 9, "f16": 10, "f64": 11,
-    "u32": 12, "u64": 13, "bf16": 16,
+    "u32": 12, "u64": 13, "bf16": 16, "string": 8,
 }  # fmt: skip
 """openvino's name of an element type → ONNX's `TensorProto.DataType`."""
 
-ELEMENT_TYPES: Mapping[int, str] = {number: name for name, number in TYPE_NUMBERS.items()} | {8: "string"}
+ELEMENT_TYPES: Mapping[int, str] = {number: name for name, number in TYPE_NUMBERS.items()}
 
 
 @dataclass(frozen=True)
@@ -132,7 +126,7 @@ def needed(graph: OnnxGraph, outputs: Iterable[str], stops: Iterable[str]) -> tu
 def encode_value(value: OnnxValue) -> bytes:
     """A `ValueInfoProto` of a tensor; a type or shape that is not known is left out."""
     encoded = bytes_field(1, value.name)
-    if value.type is None:
+    if value.type is None or value.type not in TYPE_NUMBERS:
         return encoded
     tensor = varint_field(1, TYPE_NUMBERS[value.type])
     if value.shape is not None:
