@@ -1,8 +1,11 @@
 """`ovms-converter inspect` as a person and as a program sees it."""
 
+import functools
 import json
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,32 @@ def test_damage_is_reported_with_what_could_be_learned(command: CommandLine, mod
     assert done.code == 5
     assert done.document["error"]["kind"] == "corrupt-model"
     assert done.document["files"] == 1
+
+
+def test_several_models_are_told_with_a_path_to_give(command: CommandLine) -> None:
+    done = command("inspect", str(DATA))
+    assert done.code == 5
+    assert done.out.startswith("format      several models\n")
+    assert f"such as `{DATA}/1.20.2-keras-h5`" in done.err
+
+
+def test_a_password_in_a_url_is_in_no_command_line(command: CommandLine, model: Path) -> None:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    model.rename(model.with_name("net.onnx"))
+    handler = functools.partial(Quiet, directory=str(model.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}/net.onnx"
+        signed = command("inspect", f"{base}?X-Amz-Signature=sekret0123", "--json")
+        plain = command("inspect", base, "--json")
+        server.shutdown()
+    assert (signed.code, plain.code) == (0, 0)
+    assert "sekret0123" not in signed.out + signed.err
+    assert signed.document["command"] is None
+    assert plain.document["command"] == ["ovms-converter", "convert", base, "./net-ovms"]
 
 
 def test_nothing_there_ends_with_3(command: CommandLine, tmp_path: Path) -> None:

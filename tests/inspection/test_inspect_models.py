@@ -134,6 +134,12 @@ def test_signatures_without_a_default_are_listed_and_the_command_chooses(tmp_pat
     assert any("`--signature` chooses" in line for line in found.advice)
 
 
+def test_without_a_signature_no_command_line_can_be_told(tmp_path: Path) -> None:
+    found = look(tmp_path / "saved_model.pb", saved_model("__saved_model_init_op"))
+    assert found.command == ()
+    assert "there is no signature" in found.advice[0]
+
+
 @pytest.mark.parametrize(
     ("shape", "after", "refused"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ovms_converter.cli.units import duration, size
+from ovms_converter.formats.describe import signature_specs
 
 if TYPE_CHECKING:
     from ovms_converter.formats.base import TensorSpec
@@ -15,8 +16,14 @@ __all__ = ["inspection_lines"]
 
 _WIDTH = 80
 _COLUMN = 12
+_NAME = 30
+"""Names up to this length are aligned; longer ones push their line."""
+
 _LISTED = 12
 """Operations that are listed before the rest is summed up."""
+
+_JOINT = "\N{NO-BREAK SPACE}"
+"""Becomes a space where no line may end."""
 
 _Row = tuple[str, Sequence[str]]
 
@@ -36,7 +43,7 @@ def _row(name: str, texts: Sequence[str]) -> Iterator[str]:
             yield start + text
             continue
         deeper = " " * (len(text) - len(text.lstrip()))
-        yield from textwrap.wrap(
+        wrapped = textwrap.wrap(
             text.lstrip(),
             _WIDTH,
             initial_indent=start + deeper,
@@ -44,12 +51,14 @@ def _row(name: str, texts: Sequence[str]) -> Iterator[str]:
             break_long_words=False,
             break_on_hyphens=False,
         )
+        yield from (line.replace(_JOINT, " ") for line in wrapped)
 
 
 def _model(found: "Inspection") -> Iterator[_Row]:
     model = found.description
     if model is None:
-        yield "format", ["unknown"]
+        several = found.refusal is not None and found.refusal.kind == "ambiguous-model"
+        yield "format", ["several models" if several else "none that is known here"]
     else:
         yield "format", [f"{model.title} ({model.format})"]
         yield "because", [model.evidence]
@@ -61,6 +70,9 @@ def _model(found: "Inspection") -> Iterator[_Row]:
         facts = [f"MLflow {mlflow.mlflow_version or 'before 1.27'}", f"flavors {', '.join(flavors)}"]
         facts += [f"run {mlflow.run_id}"] if mlflow.run_id else []
         yield "logged by", ["; ".join(facts)]
+        if mlflow.signature and found.convertible:
+            ends = tuple(signature_specs(mlflow.signature, part) for part in ("inputs", "outputs"))
+            yield "", [_signature("its signature", (ends[0], ends[1]))]
     if found.model_bytes:
         yield "size", [size(found.model_bytes)]
 
@@ -69,11 +81,12 @@ def _graph(found: "Inspection") -> Iterator[_Row]:
     model = found.description
     if model is None:
         return
-    width = max((len(spec.name) for spec in (*model.inputs, *model.outputs)), default=0)
+    lengths = [len(spec.name) for spec in (*model.inputs, *model.outputs)]
+    width = max((length for length in lengths if length <= _NAME), default=0)
     if found.inputs:
-        yield "inputs", [_input(report, min(width, 30)) for report in found.inputs]
+        yield "inputs", [_input(report, width) for report in found.inputs]
     if model.outputs:
-        yield "outputs", [_tensor(spec, min(width, 30)) for spec in model.outputs]
+        yield "outputs", [_tensor(spec, width) for spec in model.outputs]
     if len(model.signatures) > 1 or (model.signatures and not model.inputs):
         yield "signatures", [_signature(name, ends) for name, ends in model.signatures.items()]
     if len(model.tags) > 1:
@@ -110,7 +123,7 @@ def _operations(operations: Mapping[str, Mapping[str, int]]) -> str:
         for name, count in named.items()
     ]
     counts.sort(key=lambda item: (-item[0], item[1]))
-    shown = ", ".join(f"{name} {count}" for count, name in counts[:_LISTED])
+    shown = ", ".join(f"{name}{_JOINT}{count}" for count, name in counts[:_LISTED])
     more = f" and {len(counts) - _LISTED} more kinds" if len(counts) > _LISTED else ""
     return f"{sum(count for count, _ in counts)}: {shown}{more}"
 
@@ -118,7 +131,7 @@ def _operations(operations: Mapping[str, Mapping[str, int]]) -> str:
 def _weights(found: "Inspection") -> str:
     total = sum(kind.elements for kind in found.weights)
     kinds = ", ".join(f"{kind.type} {size(kind.bytes)}" for kind in found.weights)
-    return f"{_count(total)} parameters: {kinds}"
+    return f"{_count(total)} parameter{'' if total == 1 else 's'}: {kinds}"
 
 
 def _count(number: int) -> str:
@@ -185,7 +198,8 @@ def _published(found: "Inspection") -> Iterator[_Row]:
     incomplete = (
         f"; without a graph: {', '.join(map(str, published.incomplete))}" if published.incomplete else ""
     )
-    yield "published", [f"versions {numbers}{place}{incomplete}"]
+    plural = "" if len(published.versions) == 1 else "s"
+    yield "published", [f"version{plural} {numbers}{place}{incomplete}"]
     if published.newest is not None:
         files = ", ".join(
             name if count is None else f"{name} {size(count)}" for name, count in published.files.items()

@@ -27,11 +27,14 @@ _DEFAULT = "serving_default"
 
 @dataclass(frozen=True)
 class Details:
-    """`operations` are those that a conversion meets; `options` must be given for it, `advice` says why."""
+    """`operations` are those that a conversion meets; `options` must be given for it, `advice` says why.
+
+    `options` are None if something must be given that only the model's owner knows.
+    """
 
     operations: Operations
     weights: tuple[WeightKind, ...]
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] | None = ()
     advice: tuple[str, ...] = ()
 
 
@@ -89,7 +92,7 @@ def _saved_model(tree: Tree, model: SourceModel) -> Details:
 
 def _choice(
     graphs: tuple[MetaGraph, ...], graph: MetaGraph, signatures: list[Signature], chosen: Signature | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
     """The options that choose a graph and a signature where there is no default."""
     options: list[str] = []
     advice: list[str] = []
@@ -110,7 +113,7 @@ def _choice(
         advice.append(
             f"the signature `{chosen.name}` is converted; `--signature` chooses another of {len(signatures)}"
         )
-    return tuple(options), tuple(advice)
+    return tuple(options) if signatures else None, tuple(advice)
 
 
 def _variables(tree: Tree, model: SourceModel) -> tuple[WeightKind, ...]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ovms_converter import formats
 from ovms_converter.acquisition import directory_of
-from ovms_converter.errors import ModelError, NotFoundError
+from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
 from ovms_converter.formats.otherfiles import IR
@@ -170,7 +170,7 @@ class _Examination:
             unsupported=_unsupported(seen.operations),
             forecast=expected if seen.weights else None,
             advice=(*seen.advice, *shape_advice(found.inputs), *self._secret_advice()),
-            command=() if self.refusal else self._command(seen.options),
+            command=() if self.refusal or seen.options is None else self._command(seen.options),
         )
 
     def _command(self, options: tuple[str, ...]) -> tuple[str, ...]:
@@ -196,9 +196,12 @@ class _Examination:
         """What a step gives, or None with the first error about the model kept as the refusal."""
         try:
             return step()
+        except AmbiguousModelError as error:
+            hint = (error.hint or "").replace("<input_model>", str(self.place).rstrip("/"))
+            self.refusal = self.refusal or AmbiguousModelError(error.message, hint=hint)
         except ModelError as error:
             self.refusal = self.refusal or error
-            return None
+        return None
 
 
 def _unsupported(operations: Operations) -> tuple[UnsupportedOperation, ...]:

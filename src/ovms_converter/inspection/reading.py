@@ -14,7 +14,7 @@ __all__ = ["CountedFiles", "WindowFile"]
 
 
 class CountedFiles:
-    """The `Files` of a source. What was read is kept, so that looking twice costs nothing.
+    """The `Files` of a source. What was read is kept, so that going through a file twice costs nothing.
 
     `bytes_read` and `requests` count what was asked of the source beyond its listing.
     """
@@ -22,7 +22,7 @@ class CountedFiles:
     def __init__(self, source: Source, listing: Listing) -> None:
         self._source = source
         self._sizes = {entry.path: entry.size for entry in listing.entries}
-        self._blocks: dict[str, list[tuple[int, bytes]]] = {}
+        self._blocks: dict[str, dict[int, bytes]] = {}
         self.bytes_read = 0
         self.requests = 0
 
@@ -38,13 +38,14 @@ class CountedFiles:
             end = size if end is None else min(end, size)
             if start >= end:
                 return b""
-        for at, block in self._blocks.get(path, ()):
-            if end is not None and at <= start and end <= at + len(block):
-                return block[start - at : end - at]
+        known = self._blocks.setdefault(path, {})
+        for at in (start, 0):
+            if end is not None and end <= at + len(known.get(at, b"")):
+                return known[at][start - at : end - at]
         data = self._source.read(path, start, None if end is None else end - start)
         self.requests += 1
         self.bytes_read += len(data)
-        self._blocks.setdefault(path, []).append((start, data))
+        known[start] = data
         return data
 
 
