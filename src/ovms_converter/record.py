@@ -15,6 +15,7 @@ from ovms_converter.repository.graph import read_graph
 from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedFile, FetchedTree
+from ovms_converter.storage.location import Location
 
 __all__ = ["SCHEMA", "build_record", "digest", "fingerprint", "hashed"]
 
@@ -74,7 +75,7 @@ def build_record(
         "schema": SCHEMA,
         "fingerprint": fingerprint(request, model, source_files, openvino_version),
         "source": {
-            "url": str(request.input),
+            "url": _place(request.input),
             "format": model.format,
             "evidence": model.evidence,
             "files": [
@@ -123,4 +124,9 @@ def _within(path: str, model_path: str) -> str:
 
 
 def _public(request: ConversionRequest, name: str, value: str) -> str:
-    return {"input_model": str(request.input), "output_model": str(request.output)}.get(name, value)
+    return {"input_model": _place(request.input), "output_model": _place(request.output)}.get(name, value)
+
+
+def _place(location: Location) -> str:
+    """A location without secrets; of a local one only the last name, which tells nothing of the machine."""
+    return str(location) if location.is_remote else location.name

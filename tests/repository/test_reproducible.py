@@ -1,6 +1,5 @@
 """The same source and parameters give the same bytes, whatever the directory and the process."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -34,14 +33,6 @@ def test_two_processes_in_two_directories_write_the_same_bytes(
 
     one, other = versions
     for path in one.iterdir():
-        if path.name != "conversion.json":
-            assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+        assert path.read_bytes() == (other / path.name).read_bytes(), path.name
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
-    records = [json.loads((version / "conversion.json").read_text()) for version in versions]
-    assert records[0]["fingerprint"] == records[1]["fingerprint"]
-    for record in records:
-        for name in ("input_model", "output_model"):
-            del record["parameters"][name]
-        del record["source"]["url"]
-    assert records[0] == records[1]
-    assert str(tmp_path) not in json.dumps(records[0])
+    assert str(tmp_path) not in (one / "conversion.json").read_text()
