@@ -145,6 +145,7 @@ def test_many_files_arrive(s3: S3Bucket, tmp_path: Path) -> None:
     assert fetched(opened(s3.url("m"), s3.environ()), list(expected), tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_a_listing_of_several_pages_is_whole(s3: S3Bucket) -> None:
     for number in range(1005):
         s3.put(f"m/{number:04}", b"x")
