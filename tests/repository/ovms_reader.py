@@ -29,6 +29,7 @@ __all__ = ["DirectoryFiles", "Graph", "OvmsReader", "RepositoryFiles", "S3Files"
 Graph = Any
 DOWNLOADED = (".bin", ".onnx", ".xml", "mapping_config.json", ".pdiparams", ".pdmodel", ".pb", ".tflite")
 POLL_SECONDS = 0.01
+FULL_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 class RepositoryFiles(Protocol):
@@ -150,7 +151,8 @@ class OvmsReader:
         if xml is None or weights is None:
             return False
         try:
-            model = openvino.Core().compile_model(openvino.Core().read_model(xml, weights), "CPU")
+            core = openvino.Core()
+            model = core.compile_model(core.read_model(xml, weights), "CPU", FULL_PRECISION)
             self._check(number, model)
         except (RuntimeError, AssertionError) as error:
             self.wrong.append(f"version {number}: {error}")

@@ -140,6 +140,12 @@ def test_each_fault_has_its_code(
     assert bool(report.errors) == any(one.severity.value == "error" for one in report.findings)
 
 
+def test_the_url_of_one_version_is_recognised(on_disk: Looked, tmp_path: Path) -> None:
+    on_disk(GOOD)
+    report = lint(str(tmp_path / "served" / "1"), environ={})
+    assert found(report) == {"version-directory": ("error", ""), "nothing-served": ("error", "")}
+
+
 def test_a_comma_in_a_name_does_not_make_two(on_disk: Looked) -> None:
     assert "several-names" not in found(on_disk(GOOD | {XML: graph(input="x\\,y")}))
 

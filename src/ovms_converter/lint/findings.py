@@ -40,6 +40,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "sibling-prefix": "end the `storageUri` with a slash",
         "nothing-served": "put one `.xml` and its `.bin` into a directory named by a number, such as `1`",
         "files-in-base": "move them into a directory named by a number, such as `1`",
+        "version-directory": "give the directory above it, which holds the numbered versions",
         "version-zero": "rename it: versions count from 1",
         "name-parsed-as-number": "rename it so that it is a plain number, or does not begin with one",
         "duplicate-number": "remove or rename all but the plain number",

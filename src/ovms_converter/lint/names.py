@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ovms_converter.lint.findings import Findings, Severity
-from ovms_converter.repository import RECORD, Version
+from ovms_converter.repository import RECORD, Version, version_number
 from ovms_converter.repository.versions import versions_of
 from ovms_converter.storage.base import PROBE, Entry
 from ovms_converter.storage.location import Location
@@ -118,6 +118,11 @@ def check_names(layout: Layout, siblings: Sequence[str], findings: Findings) -> 
 
 
 def _check_base(layout: Layout, findings: Findings) -> None:
+    name = layout.location.name
+    base = Version(0, "", {entry.path: entry for entry in layout.base_files})
+    if version_number(name) and model_files(base):
+        findings.error("version-directory", "", f"`{name}` is one version; OVMS takes the directory above it")
+        return
     for entry in layout.base_files:
         if entry.path.endswith(_MODEL_SUFFIXES):
             findings.warning(
