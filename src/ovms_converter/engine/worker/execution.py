@@ -6,11 +6,9 @@ them:
 
 1. Up to `WHOLE_BYTES`: compiled as it is, the way a server does.
 2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input
-of
-   a dynamic shape is neither repacked nor copied, so it costs nothing. (One of a static shape is copied.)
-3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in
-topological
-   order, and each is compiled, run on the results of those before it, and freed (`cutting`).
+   of a dynamic shape is neither repacked nor copied, so it costs nothing; one of a static shape is copied.
+3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in their
+   topological order, and each is compiled, run on the results of those before it, and freed (`cutting`).
 
 All methods run the same operations of the written file on the same weights. What 2 and 3 do not exercise is
 the plugin's fusing and repacking of just those weights, or across the cuts. Where one of them cannot compile
