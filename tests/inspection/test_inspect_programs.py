@@ -88,6 +88,20 @@ def test_an_archive_that_expands_without_end_is_not_expanded(tmp_path: Path) -> 
     assert item.found == ("Lambda",)
 
 
+def test_the_directory_of_an_archive_is_not_read_without_end(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", '{"class_name": "Lambda"}')
+        for number in range(1000):
+            member = zipfile.ZipInfo(f"{number}")
+            member.comment = bytes(8000)
+            archive.writestr(member, b"")
+    found = look(tmp_path / "m.keras")
+    assert (found.total_bytes or 0) > 8_000_000
+    assert found.bytes_read < 6_000_000
+    assert "could not be looked into" in found.executable[0].kind
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_upset_the_readers(data: bytes) -> None:
     for found in (_globals(b"\x80\x04" + data), _keras_layers(data)):

@@ -6,9 +6,11 @@ that there is nothing else.
 
 import io
 import json
+import lzma
 import pickletools
 import posixpath
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,9 +26,24 @@ __all__ = ["executable_content"]
 _READ = 128 << 10
 """Bytes of a file that are looked through."""
 
+_ARCHIVE_READ = 4 << 20
+"""Bytes of an archive that are read, its directory included; one that needs more is not looked into."""
+
 _LISTED = 12
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".statsmodels")
 _ARCHIVES = ("pytorch.pickle", "pytorch.torchscript", "pytorch.export", "keras.keras")
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What `zipfile` raises for archives that are damaged, encrypted or compressed in a way it does not know."""
+
 _LAMBDA = re.compile(rb'"class_name": ?"Lambda"')
 
 
@@ -58,7 +75,7 @@ def _pickle(tree: Tree, path: str) -> ExecutableContent:
 def _in_archive(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
     path = model.path
     try:
-        with zipfile.ZipFile(io.BufferedReader(WindowFile(tree.sample(path).window()))) as archive:
+        with zipfile.ZipFile(_opened(tree, path)) as archive:
             names = archive.namelist()
             if model.format == "keras.keras":
                 layers = _keras_layers(_member(archive, "config.json")) if "config.json" in names else ()
@@ -74,8 +91,12 @@ def _in_archive(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
                 yield ExecutableContent(path, "`torch.export.load` unpickles records of it")
             elif model.format == "pytorch.torchscript":
                 yield ExecutableContent(path, "a TorchScript program: it runs when it is traced or called")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError):
-        return
+    except _DAMAGE:
+        yield ExecutableContent(path, "an archive that could not be looked into")
+
+
+def _opened(tree: Tree, path: str) -> io.BufferedReader:
+    return io.BufferedReader(WindowFile(tree.sample(path).window(), _ARCHIVE_READ))
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

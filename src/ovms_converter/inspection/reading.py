@@ -50,10 +50,14 @@ class CountedFiles:
 
 
 class WindowFile(io.RawIOBase):
-    """A file in a tree for readers that want a file object, such as `zipfile`."""
+    """A file in a tree for readers that want a file object, such as `zipfile`.
 
-    def __init__(self, window: Window) -> None:
+    Raises `OSError` for a read that would be more than `limit` bytes in all.
+    """
+
+    def __init__(self, window: Window, limit: int) -> None:
         self._window = window
+        self._left = limit
         self._at = 0
 
     def readable(self) -> bool:
@@ -77,6 +81,9 @@ class WindowFile(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         """Fill a buffer as far as the file goes."""
         target = memoryview(buffer).cast("B")
+        self._left -= min(len(target), self._window.size)
+        if self._left < 0:
+            raise OSError("more would be read than an inspection may")
         data = self._window.bytes(self._at, len(target))
         target[: len(data)] = data
         self._at += len(data)
