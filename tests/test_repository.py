@@ -13,7 +13,7 @@ from ovms_converter.errors import AlreadyExistsError
 from ovms_converter.repository import ModelRepository, version_number
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.location import Location
-from servers import S3Bucket
+from servers import GcsBucket, S3Bucket
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,22 @@ def test_a_leftover_in_which_nothing_was_written_for_a_day_is_removed(tmp_path: 
     publish(repository, tmp_path / "work", "c")
     repository.clean(3)
     assert [version.number for version in repository.versions()] == [2, 3]
+
+
+@pytest.mark.parametrize("kind", ["file", "s3", "gcs"])
+def test_every_store_tells_when_a_version_was_written(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """By its own clock, with a time zone: ages are differences of such times."""
+    url, environ = str(tmp_path / "out"), {}
+    if kind != "file":
+        bucket: S3Bucket | GcsBucket = request.getfixturevalue(kind)
+        url, environ = bucket.url("out"), bucket.environ()
+    repository = ModelRepository(open_destination(Location.parse(url), environ))
+    publish(repository, tmp_path / "work", "a")
+    (version,) = repository.versions()
+    assert version.modified is not None
+    assert version.modified.utcoffset() is not None
 
 
 def test_a_leftover_above_every_finished_version_keeps_its_number_taken(

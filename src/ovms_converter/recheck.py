@@ -19,6 +19,11 @@ from ovms_converter.storage.location import Location
 
 __all__ = ["CheckedFile", "Recheck", "recheck"]
 
+_READ_BY_SERVERS = (
+    ".bin", ".onnx", ".xml", "mapping_config.json", ".pdiparams", ".pdmodel", ".pb", ".tflite",
+)  # fmt: skip
+"""What OVMS looks for in a version directory."""
+
 _NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
 
@@ -68,6 +73,16 @@ class Recheck:
     def differing(self) -> tuple[CheckedFile, ...]:
         """The files that are not what the record says."""
         return tuple(file for file in self.files if file.fault)
+
+    @property
+    def intruders(self) -> tuple[str, ...]:
+        """Those of the strangers that a server would read: it may load one instead of what was published."""
+        return tuple(path for path in self.strangers if path.endswith(_READ_BY_SERVERS))
+
+    @property
+    def is_as_published(self) -> bool:
+        """Whether a server gets exactly what was published."""
+        return not self.differing and not self.intruders
 
 
 def recheck(text: str, *, environ: Mapping[str, str], listener: Listener = ignore) -> Recheck:

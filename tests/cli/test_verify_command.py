@@ -41,6 +41,15 @@ def test_a_changed_file_is_named_and_ends_with_6(command: CommandLine, url: str)
     assert second.startswith("hint: publish the model again")
 
 
+def test_a_second_graph_ends_with_6(command: CommandLine, url: str) -> None:
+    Path(url, "1", "a.xml").write_bytes(b"<net/>")
+    done = command("verify", url, "--quiet")
+    assert done.code == 6
+    assert "unknown  1/a.xml  not in the record" in done.out.splitlines()
+    assert "is what was published" not in done.out
+    assert "error: `1/a.xml`" in done.err
+
+
 def test_programs_get_one_document(command: CommandLine, url: str) -> None:
     Path(url, "1", "model.xml").unlink()
     done = command("verify", f"{url}/1", "--json")

@@ -8,7 +8,7 @@ import pytest
 
 from ovms_converter.errors import NotFoundError
 from ovms_converter.lint import CODES, LintReport, lint
-from servers import S3Bucket
+from servers import GcsBucket, S3Bucket
 
 GRAPH = """<?xml version="1.0"?>
 <net name="m" version="{ir}">
@@ -189,6 +189,15 @@ def test_siblings_that_kserve_would_mix_in_are_named(s3: S3Bucket, in_store: Loo
     assert found(report) == {"sibling-prefix": ("warning", "")}
     assert "`served2`" in report.findings[0].message
     assert found(lint(f"{s3.url('served')}/", environ=s3.environ())) == {}
+
+
+def test_siblings_are_named_in_google_storage_too(gcs: GcsBucket) -> None:
+    for key in ("a/served/1/model.xml", "a/served-old/1/model.xml", "a/served.txt", "served3"):
+        gcs.put(key, graph())
+    gcs.put("a/served/1/model.bin", BIN)
+    report = lint(gcs.url("a/served"), environ=gcs.environ())
+    assert found(report) == {"sibling-prefix": ("warning", "")}
+    assert "`served-old`, `served.txt`" in report.findings[0].message
 
 
 def test_versions_behind_the_thousandth_key_are_not_seen(s3: S3Bucket, in_store: Looked) -> None:

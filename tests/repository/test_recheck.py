@@ -108,10 +108,20 @@ def test_a_version_that_lacks_a_file_is_passed_over_unless_it_is_asked_for(serve
 
 def test_files_that_the_record_does_not_know_are_told(served: Served) -> None:
     served.publish("a")
-    served.put("1/zebra.xml", b"<net/>")
+    served.put("1/notes.txt", b"seen")
     checked = recheck(served.url, environ=served.environ)
-    assert checked.strangers == ("1/zebra.xml",)
+    assert (checked.strangers, checked.intruders) == (("1/notes.txt",), ())
+    assert checked.is_as_published
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.bin", "mapping_config.json", "a.onnx"])
+def test_a_file_that_a_server_would_read_as_well_is_an_intruder(served: Served, name: str) -> None:
+    served.publish("a")
+    served.put(f"1/{name}", b"other")
+    checked = recheck(served.url, environ=served.environ)
+    assert checked.intruders == (f"1/{name}",)
     assert checked.differing == ()
+    assert not checked.is_as_published
 
 
 @pytest.mark.parametrize("record", [b"{", b"[]", b'{"files": {"model.bin": {"size": 64}}}'])

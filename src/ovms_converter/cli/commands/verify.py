@@ -20,11 +20,12 @@ _TEXT = """\
 Read every file of a published version and compare its size and SHA-256 with
 `conversion.json`, the record of its conversion. URL is a model repository, whose
 newest finished version is checked, or one version in it: URL/3. Ends with 6 if a
-file differs, and names it."""
+file differs, or if another one lies there that a server would read, and names it."""
 _EXAMPLES = (
     "ovms-converter verify s3://models/cifar",
     "ovms-converter verify ./models/net/3 --json",
 )
+_ADVICE = "publish the model again: `ovms-converter convert --model-version next`"
 _OPTIONS = (
     ("--json", "Write one JSON document to stdout"),
     ("-q, --quiet", "Write nothing to stderr but errors"),
@@ -64,7 +65,12 @@ def _verify(session: Session, /, url: str, document: bool, quiet: bool) -> int:
         more = f" (and {len(checked.differing) - 1} more)" if len(checked.differing) > 1 else ""
         raise VerificationError(
             f"`{first.path}` at `{checked.url}` is not what was published{more}: {first.fault}",
-            hint="publish the model again: `ovms-converter convert --model-version next`",
+            hint=_ADVICE,
+        )
+    if checked.intruders:
+        raise VerificationError(
+            f"`{checked.intruders[0]}` at `{checked.url}` is no part of the version, and a server reads it",
+            hint="remove it, and find out who put it there",
         )
     return 0
 
@@ -74,7 +80,7 @@ def _lines(checked: "Recheck") -> Iterator[str]:
         yield f"{'differs' if file.fault else 'ok':<8} {file.path}  {file.fault or f'sha256:{file.sha256}'}"
     for path in checked.strangers:
         yield f"{'unknown':<8} {path}  not in the record"
-    if not checked.differing:
+    if checked.is_as_published:
         yield f"version {checked.version} is what was published"
 
 
@@ -83,7 +89,7 @@ def _document(checked: "Recheck") -> dict[str, object]:
     return {
         "url": checked.url,
         "version": checked.version,
-        "ok": not checked.differing,
+        "ok": checked.is_as_published,
         "files": [_file(file) for file in checked.files],
         "unknown_files": list(checked.strangers),
         "fingerprint": checked.record.get("fingerprint"),
