@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovms_converter.errors import AlreadyExistsError
-from ovms_converter.repository import ModelRepository, version_number
+from ovms_converter.repository import ModelRepository, publishing, version_number
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.location import Location
 from servers import GcsBucket, S3Bucket
@@ -171,6 +172,17 @@ def test_every_store_tells_when_a_version_was_written(
     (version,) = repository.versions()
     assert version.modified is not None
     assert version.modified.utcoffset() is not None
+
+
+def test_age_is_told_by_the_store(
+    repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_half(repository, tmp_path / "work", "a")
+    publish(repository, tmp_path / "work", "b")
+    monkeypatch.setattr(publishing, "_ABANDONED_AFTER", timedelta(hours=1))
+    assert repository.clean(2) == ()
+    monkeypatch.setattr(publishing, "_ABANDONED_AFTER", timedelta(hours=-1))
+    assert repository.clean(2) == ("1/model.bin", "1/conversion.json")
 
 
 def test_a_leftover_above_every_finished_version_keeps_its_number_taken(
