@@ -29,14 +29,14 @@ SHOWN = 4
 """How many digits that the model has not seen are kept for the demonstration."""
 
 
-class Digits(tf.Module):
+class Digits(tf.Module):  # type: ignore[misc]
     """The network behind one signature with names: `image` in, `digit` out."""
 
     def __init__(self, network: keras.Model) -> None:
         super().__init__()
         self.network = network
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 1), tf.float32, "image")])
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 1), tf.float32, "image")])  # type: ignore[untyped-decorator]
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"digit": self.network(image)}
 
