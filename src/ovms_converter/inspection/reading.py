@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CountedFiles", "WindowFile"]
 
+_SMALL = 32 << 10
+"""A file up to this many bytes is read whole at the first look: a request costs more than its bytes."""
+
 
 class CountedFiles:
     """The `Files` of a source. What was read is kept, so that going through a file twice costs nothing.
@@ -42,10 +45,16 @@ class CountedFiles:
         for at in (start, 0):
             if end is not None and end <= at + len(known.get(at, b"")):
                 return known[at][start - at : end - at]
-        data = self._source.read(path, start, None if end is None else end - start)
+        if size is not None and size <= _SMALL:
+            known[0] = self._asked(path, 0, size)
+            return known[0][start:end]
+        known[start] = self._asked(path, start, None if end is None else end - start)
+        return known[start]
+
+    def _asked(self, path: str, start: int, length: int | None) -> bytes:
+        data = self._source.read(path, start, length)
         self.requests += 1
         self.bytes_read += len(data)
-        known[start] = data
         return data
 
 
