@@ -114,8 +114,8 @@ class AzureAccess:
             credentials=self.secrets[0].origin if self.secrets else None,
             advice=_ADVICE,
         )
-        reader, writer = (self._store(location.container, writes=writes) for writes in (False, True))
-        return ObstoreBucket(reader, writer, names)
+        patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
+        return ObstoreBucket(patient, once, names)
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
@@ -127,7 +127,7 @@ class AzureAccess:
             *self.network.settings(),
         )
 
-    def _store(self, container: str, *, writes: bool) -> "AzureStore":
+    def _store(self, container: str, *, patient: bool) -> "AzureStore":
         from obstore.store import AzureStore
 
         settings: dict[str, str | bool] = {
@@ -142,7 +142,7 @@ class AzureAccess:
                 container,
                 config=cast("AzureConfig", settings),
                 client_options=client_options(self.endpoint.value, self.network),
-                retry_config=client_retries(writes=writes),
+                retry_config=client_retries(patient=patient),
             )
 
 

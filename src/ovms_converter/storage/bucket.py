@@ -82,23 +82,23 @@ class ObstoreBucket:
     """A bucket through obstore.
 
     `without_keys` holds the reason while no keys can be fetched: the client only says that it has none.
-    `reader` and `writer` differ in their time-outs and in that the writer repeats nothing by itself: a
-    conditional
-    write whose answer got lost must not be taken for somebody else's.
+    `patient` repeats a request that fails, `once` does not: a stream is taken up again by `transfer`, without
+    a pause as long as bytes come, and a conditional write whose answer got lost must not be taken for
+    somebody else's.
     """
 
     def __init__(
         self,
-        reader: "ObjectStore",
-        writer: "ObjectStore",
+        patient: "ObjectStore",
+        once: "ObjectStore",
         names: StoreNames,
         *,
         etag_is_md5: bool = False,
         probe_encryption: Callable[[str], Awaitable[bool]] | None = None,
         without_keys: Sequence[ConverterError] = (),
     ) -> None:
-        self._reader = reader
-        self._writer = writer
+        self._patient = patient
+        self._once = once
         self.names = names
         self.etag_is_md5 = etag_is_md5
         self._probe_encryption = probe_encryption
@@ -110,7 +110,7 @@ class ObstoreBucket:
 
         try:
             with self._told(key):
-                meta = await head_async(self._reader, key)
+                meta = await head_async(self._patient, key)
         except NotFoundError:
             return None
         return _entry(meta)
@@ -121,7 +121,7 @@ class ObstoreBucket:
 
         entries: list[Entry] = []
         with self._told(prefix):
-            async for page in obstore.list(self._reader, prefix or None, chunk_size=1000):
+            async for page in obstore.list(self._patient, prefix or None, chunk_size=1000):
                 entries += map(_entry, page)
                 if len(entries) > MAX_ENTRIES:
                     raise LocationError(
@@ -135,7 +135,7 @@ class ObstoreBucket:
         from obstore import list_with_delimiter_async
 
         with self._told(prefix):
-            found = await list_with_delimiter_async(self._reader, prefix or None)
+            found = await list_with_delimiter_async(self._patient, prefix or None)
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rpartition("/")[2] for path in paths]
 
@@ -149,7 +149,7 @@ class ObstoreBucket:
         if entry.etag:
             options["if_match"] = entry.etag
         with self._told(key):
-            answer = await get_async(self._reader, key, options=options)
+            answer = await get_async(self._once, key, options=options)
             self._refuse_other(key, start, answer.range[0], answer.meta["size"], entry)
             async for chunk in answer.stream(CHUNK):
                 yield chunk
@@ -173,7 +173,7 @@ class ObstoreBucket:
         with self._told(key):
             if only_if_absent:
                 try:
-                    await put_async(self._writer, key, data, mode="create")
+                    await put_async(self._once, key, data, mode="create")
                 except exceptions.BaseError as error:
                     if not _lacks_conditions(error):
                         raise
@@ -181,7 +181,7 @@ class ObstoreBucket:
                         raise AlreadyExistsError(f"`{self.names.bucket}/{key}` exists already") from None
                 else:
                     return
-            await put_async(self._writer, key, data, use_multipart=False)
+            await put_async(self._once, key, data, use_multipart=False)
 
     async def put_file(self, key: str, path: Path, progress: Progress) -> None:
         """See `Bucket.put_file`."""
@@ -195,7 +195,7 @@ class ObstoreBucket:
                     yield data
                     progress(len(data))
 
-            await put_async(self._reader, key, chunks(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+            await put_async(self._patient, key, chunks(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See `Bucket.delete`."""
@@ -203,7 +203,7 @@ class ObstoreBucket:
 
         for key in keys:
             with contextlib.suppress(NotFoundError), self._told(key):
-                await delete_async(self._reader, key)
+                await delete_async(self._patient, key)
 
     async def etag_is_digest(self, key: str) -> bool:
         """See `Bucket.etag_is_digest`."""

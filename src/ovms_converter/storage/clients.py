@@ -37,12 +37,10 @@ def client_options(url: str, network: Network) -> "ClientConfig":
     return options
 
 
-def client_retries(*, writes: bool) -> "RetryConfig":
-    """What a client repeats by itself: a few times quickly, the rest is ours; conditional writes are all
-    ours.
-    """
+def client_retries(*, patient: bool) -> "RetryConfig":
+    """What a client repeats by itself: nothing if it is not `patient`."""
     return {
-        "max_retries": 0 if writes else 6,
+        "max_retries": 6 if patient else 0,
         "retry_timeout": timedelta(seconds=60),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),

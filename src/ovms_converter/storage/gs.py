@@ -113,8 +113,8 @@ class GoogleAccess:
             credentials=self.file.origin if self.file else self.machine,
             advice=_ADVICE,
         )
-        reader, writer = (self._store(location.container, writes=writes) for writes in (False, True))
-        return ObstoreBucket(reader, writer, names)
+        patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
+        return ObstoreBucket(patient, once, names)
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
@@ -131,7 +131,7 @@ class GoogleAccess:
             credentials = Setting("credentials", "Anonymous", "no credentials are set")
         return (Setting("endpoint", _GOOGLE, "default"), credentials, *self.network.settings())
 
-    def _store(self, bucket: str, *, writes: bool) -> "GCSStore":
+    def _store(self, bucket: str, *, patient: bool) -> "GCSStore":
         from obstore.store import GCSStore
 
         config: GCSConfig = {"skip_signature": not self.file and not self.machine}
@@ -149,7 +149,7 @@ class GoogleAccess:
                 bucket,
                 config=config,
                 client_options=client_options(url, self.network),
-                retry_config=client_retries(writes=writes),
+                retry_config=client_retries(patient=patient),
             )
 
 

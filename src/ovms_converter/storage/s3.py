@@ -184,17 +184,17 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
         advice=ADVICE,
     )
     without_keys: list[ConverterError] = []
-    reader = _store(location.container, access, without_keys, writes=False)
-    writer = _store(location.container, access, without_keys, writes=True)
+    patient = _store(location.container, access, without_keys, patient=True)
+    once = _store(location.container, access, without_keys, patient=False)
     probe: Callable[[str], Awaitable[bool]] | None = None
     if not isinstance(credentials, Anonymous):
-        probe = probe_encryption(reader, access.network)
+        probe = probe_encryption(patient, access.network)
     return ObstoreBucket(
-        reader, writer, names, etag_is_md5=True, probe_encryption=probe, without_keys=without_keys
+        patient, once, names, etag_is_md5=True, probe_encryption=probe, without_keys=without_keys
     )
 
 
-def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *, writes: bool) -> "S3Store":
+def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *, patient: bool) -> "S3Store":
     """obstore's client. It would read `AWS_*` variables by itself, so everything that matters here is
     given.
     """
@@ -216,7 +216,7 @@ def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *,
                 "skip_signature": isinstance(credentials, Anonymous),
             },
             client_options=client_options(url, access.network),
-            retry_config=client_retries(writes=writes),
+            retry_config=client_retries(patient=patient),
             **more,
         )
 

@@ -45,8 +45,8 @@ MEMORY = 48 << 20
 HASH_STEP = 8 << 20
 """A digest is taken of at least this much at a time, to keep the threads' overhead out of sight."""
 
-FRUITLESS_TRIES = 4
-"""Requests in a row that bring no byte before a transfer is given up; the client repeats each of them too."""
+FRUITLESS_TRIES = 8
+"""Requests in a row that bring no byte before a transfer is given up; with the pauses about 15 s."""
 BYTES_PER_RETRY = 256 << 10
 """A transfer may break once for each of these that it brought, on top of `FREE_RETRIES`."""
 FREE_RETRIES = 20
