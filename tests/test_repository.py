@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovms_converter.errors import AlreadyExistsError
+from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, UnavailableError
 from ovms_converter.repository import ModelRepository, publishing, version_number
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.location import Location
@@ -271,3 +271,27 @@ def leave_half(repository: ModelRepository, directory: Path, fingerprint: str) -
     number = publish(repository, directory, fingerprint)
     repository.destination.remove([f"{number}/model.xml"])
     return number
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
+    repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(repository, tmp_path / "work", "a")
+
+    def no_answer(path: str) -> bytes:
+        raise UnavailableError("no answer")
+
+    monkeypatch.setattr(repository.destination, "read", no_answer)
+    with pytest.raises(UnavailableError):
+        repository.find("a")
+
+
+def test_who_may_write_but_not_read_can_publish(
+    repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str) -> bytes:
+        raise AccessDeniedError("no access")
+
+    monkeypatch.setattr(repository.destination, "read", refused)
+    assert publish(repository, tmp_path / "work", "a") == 1
+    assert publish(repository, tmp_path / "work", "a", "auto") == 2

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ovms_converter.errors import AlreadyExistsError, NotFoundError
+from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from ovms_converter.repository.versions import RECORD, Version, read_record, versions_of
 from ovms_converter.storage.base import PROBE, Destination, Progress
 
@@ -170,6 +170,8 @@ class ModelRepository:
         record = files[RECORD].read_bytes()
         try:
             claim = self.destination.read(f"{number}/{RECORD}")
+        except AccessDeniedError:
+            return True  # who may write only cannot look
         except NotFoundError:
             self.destination.remove([f"{number}/{name}" for name in _removal_order(files)])
             return False

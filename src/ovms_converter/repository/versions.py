@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ovms_converter.errors import ConverterError
+from ovms_converter.errors import LocationError
 from ovms_converter.storage.base import Destination, Entry
 
 __all__ = ["RECORD", "Version", "read_record", "version_number", "versions_of"]
@@ -67,12 +67,15 @@ def versions_of(entries: Iterable[Entry]) -> tuple[Version, ...]:
 
 
 def read_record(destination: Destination, version: Version) -> dict[str, Any] | None:
-    """The record of a version; None if it has none, or one that is not this program's."""
+    """The record of a version; None if it has none that may be read, or one that is not this program's.
+
+    Raises `UnavailableError`: a store that does not answer says nothing of what is there.
+    """
     if RECORD not in version.files:
         return None
     try:
         record = json.loads(destination.read(f"{version.directory}/{RECORD}"))
-    except (ValueError, ConverterError):
+    except (ValueError, LocationError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
         return None
