@@ -84,18 +84,28 @@ def read_varint(data: memoryview, at: int) -> tuple[int, int]:
 def fields(data: memoryview) -> Iterator[Field]:
     """The fields of a message in order; raises `CorruptModelError` where the bytes are no message."""
     at, size = 0, len(data)
+    # A SavedModel has hundreds of thousands of fields, and nearly every key and length is a single byte: that
+    # case is decoded here, and the tuple is made without the detour through `Field.__new__`.
+    new = tuple.__new__
     while at < size:
         start = at
-        key, at = read_varint(data, at)
+        key = data[at]
+        if key < 0x80:
+            at += 1
+        else:
+            key, at = read_varint(data, at)
         number, wire_type = key >> 3, key & 7
         value: int | memoryview
         payload = at
-        if wire_type == VARINT:
-            value, at = read_varint(data, at)
-        elif wire_type == LENGTH:
-            length, payload = read_varint(data, at)
+        if wire_type == LENGTH:
+            if at < size and (length := data[at]) < 0x80:
+                payload = at + 1
+            else:
+                length, payload = read_varint(data, at)
             at = payload + length
             value = data[payload:at]
+        elif wire_type == VARINT:
+            value, at = read_varint(data, at)
         elif wire_type in (FIXED64, FIXED32):
             at += 8 if wire_type == FIXED64 else 4
             value = data[payload:at]
@@ -103,7 +113,7 @@ def fields(data: memoryview) -> Iterator[Field]:
             raise CorruptModelError(f"protobuf wire type {wire_type} does not exist")
         if at > size or number == 0:
             raise CorruptModelError("protobuf message is truncated or damaged")
-        yield Field(number, wire_type, value, start, at, payload)
+        yield new(Field, (number, wire_type, value, start, at, payload))
 
 
 class Message:

@@ -8,6 +8,7 @@ tensorflow/core/framework/{function,op_def,node_def,attr_value}.proto.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ovms_converter.errors import RequestError
 from ovms_converter.formats.wire import Field, Message, bytes_field, encode_varint, fields, varint_field
@@ -57,13 +58,20 @@ class Functions:
 
     def __init__(self, graph: memoryview) -> None:
         self._graph = Message(graph)
-        self._main = {node.text(1): node for node in self._graph.messages(1)}
-        self._functions = {
-            message.message(_SIGNATURE).text(1): message for message in self._graph.message(2).messages(1)
-        }
         self._nodes: dict[str, dict[str, Message]] = {}
         self._edits: dict[str, _Edit] = defaultdict(_Edit)
         self._main_calls: dict[str, _Call] = defaultdict(_Call)
+
+    @cached_property
+    def _main(self) -> dict[str, Message]:
+        """The nodes of the main graph by name; few conversions look for any."""
+        return {node.text(1): node for node in self._graph.messages(1)}
+
+    @cached_property
+    def _functions(self) -> dict[str, Message]:
+        """The functions by name; few conversions look into any."""
+        functions = self._graph.message(2).messages(1)
+        return {function.message(_SIGNATURE).text(1): function for function in functions}
 
     def find(self, roots: Iterable[str], name: str) -> InnerNode | None:
         """The node of a name like `StatefulPartitionedCall/model/relu/Relu`; calls may be left out."""
@@ -120,12 +128,15 @@ class Functions:
 
     def call(self, node: Message) -> bytes:
         """A node of the main graph with what its call passes and returns in addition."""
+        if not self._main_calls:
+            return bytes(node.data)
         return _rewrite_node(node, self._main_calls.get(node.text(1)), {}, {})
 
     def library(self) -> bytes:
         """The changed library of functions, as a field of the graph; nothing if there is none."""
-        if not self._functions:
-            return b""
+        if not self._edits:
+            unchanged = self._graph.all(2)
+            return bytes(self._graph.data[unchanged[-1].start : unchanged[-1].end]) if unchanged else b""
         library = self._graph.message(2)
         parts = [
             bytes_field(1, self._rewrite(Message(item.data)))
