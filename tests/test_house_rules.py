@@ -27,7 +27,6 @@ ROWS = (
     {"errors", "_version"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}
-# A location is part of a request, and the shape of a job part of the record: plain values without behaviour.
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
