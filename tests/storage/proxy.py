@@ -49,6 +49,10 @@ class Proxy:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.fault = Fault("none", times=0)
         self.dead = False
+        self.answered = 0
+        """Bytes that were passed to clients so far."""
+        self.gets = 0
+        """GET requests so far."""
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
@@ -103,6 +107,7 @@ class _Connection:
                 break
             if match := re.match(rb"(GET|HEAD|PUT|POST|DELETE) ", data):
                 self._method, self._passed, self._struck = match[1], 0, False
+                self._proxy.gets += self._method == b"GET"
                 hit = fault.kind == "503" and self._method.startswith(fault.method) and fault.strikes()
                 if hit:
                     busy = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -163,6 +168,7 @@ class _Connection:
             self._client.sendall(data)
         except OSError:
             return False
+        self._proxy.answered += len(data)
         return True
 
     def _end(self) -> None:

@@ -16,7 +16,7 @@ from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames, translate
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, ObjectMeta
+    from obstore import BytesStream, GetOptions, ObjectMeta
     from obstore.store import ObjectStore
 
 __all__ = ["CHUNK", "Bucket", "ObstoreBucket", "quoted_etag"]
@@ -38,6 +38,8 @@ class Bucket(Protocol):
     names: StoreNames
     etag_is_md5: bool
     """Whether an ETag of 32 hex digits is the MD5 of the bytes."""
+    ranges: bool
+    """False once the server was seen to send the whole object when a part was asked for."""
 
     async def head(self, key: str) -> Entry | None:
         """Size and ETag of an object, None if there is none."""
@@ -55,6 +57,9 @@ class Bucket(Protocol):
         Raises `SourceChangedError` if it is another one by now, `RangeIgnoredError` if only the whole can be
         had.
         """
+
+    async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:
+        """All bytes of an object, as an iterator that outlives the event loop in which it was made."""
 
     async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """Store a small object; `AlreadyExistsError` if it must be new and is not, where the store can
@@ -101,6 +106,7 @@ class ObstoreBucket:
         self._once = once
         self.names = names
         self.etag_is_md5 = etag_is_md5
+        self.ranges = True
         self._probe_encryption = probe_encryption
         self._without_keys = without_keys
 
@@ -109,7 +115,7 @@ class ObstoreBucket:
         from obstore import head_async
 
         try:
-            with self._told(key):
+            with self.told(key):
                 meta = await head_async(self._patient, key)
         except NotFoundError:
             return None
@@ -120,7 +126,7 @@ class ObstoreBucket:
         import obstore
 
         entries: list[Entry] = []
-        with self._told(prefix):
+        with self.told(prefix):
             async for page in obstore.list(self._patient, prefix or None, chunk_size=1000):
                 entries += map(_entry, page)
                 if len(entries) > MAX_ENTRIES:
@@ -134,7 +140,7 @@ class ObstoreBucket:
         """See `Bucket.children`."""
         from obstore import list_with_delimiter_async
 
-        with self._told(prefix):
+        with self.told(prefix):
             found = await list_with_delimiter_async(self._patient, prefix or None)
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rpartition("/")[2] for path in paths]
@@ -148,11 +154,20 @@ class ObstoreBucket:
             options["range"] = (start, end)
         if entry.etag:
             options["if_match"] = entry.etag
-        with self._told(key):
+        with self.told(key):
             answer = await get_async(self._once, key, options=options)
             self._refuse_other(key, start, answer.range[0], answer.meta["size"], entry)
             async for chunk in answer.stream(CHUNK):
                 yield chunk
+
+    async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:
+        """See `Bucket.whole`."""
+        from obstore import get_async
+
+        with self.told(key):
+            answer = await get_async(self._once, key, options={"if_match": entry.etag} if entry.etag else {})
+            self._refuse_other(key, 0, answer.range[0], answer.meta["size"], entry)
+            return _Chunks(self, key, answer.stream(CHUNK))
 
     def _refuse_other(self, key: str, wanted: int, start: int, size: int, entry: Entry) -> None:
         """Raise if an answer is not about the bytes that were asked for."""
@@ -170,7 +185,7 @@ class ObstoreBucket:
         """See `Bucket.put`."""
         from obstore import exceptions, put_async
 
-        with self._told(key):
+        with self.told(key):
             if only_if_absent:
                 try:
                     await put_async(self._once, key, data, mode="create")
@@ -188,7 +203,7 @@ class ObstoreBucket:
         from obstore import put_async
 
         part = max(PART, -(-path.stat().st_size // 9_000))
-        with self._told(key), path.open("rb") as file:
+        with self.told(key), path.open("rb") as file:
 
             def chunks() -> Iterator[bytes]:
                 while data := file.read(part):
@@ -202,7 +217,7 @@ class ObstoreBucket:
         from obstore import delete_async
 
         for key in keys:
-            with contextlib.suppress(NotFoundError), self._told(key):
+            with contextlib.suppress(NotFoundError), self.told(key):
                 await delete_async(self._patient, key)
 
     async def etag_is_digest(self, key: str) -> bool:
@@ -210,7 +225,7 @@ class ObstoreBucket:
         return self._probe_encryption is None or await self._probe_encryption(key)
 
     @contextlib.contextmanager
-    def _told(self, key: str) -> Iterator[None]:
+    def told(self, key: str) -> Iterator[None]:
         """Turn every exception of the client into an error of this package."""
         from obstore.exceptions import BaseError
 
@@ -220,6 +235,22 @@ class ObstoreBucket:
             if self._without_keys:
                 raise self._without_keys[-1] from None
             raise translate(error, self.names, key) from None
+
+
+class _Chunks:
+    """A body on its way. An asynchronous generator would be closed together with its event loop."""
+
+    def __init__(self, bucket: ObstoreBucket, key: str, body: "BytesStream") -> None:
+        self._bucket = bucket
+        self._key = key
+        self._body = body
+
+    def __aiter__(self) -> "_Chunks":
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._bucket.told(self._key):
+            return bytes(await self._body.__anext__())
 
 
 def _entry(meta: "ObjectMeta") -> Entry:

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ class JsonBucket:
         import urllib3
 
         self.names = StoreNames(f"gs://{bucket}", base_url, None, "check `STORAGE_EMULATOR_HOST`")
+        self.ranges = True
         self._bucket = bucket
         self._http = urllib3.PoolManager(
             maxsize=32,
@@ -101,7 +102,12 @@ class JsonBucket:
             while chunk := await asyncio.to_thread(self._chunk, answer):
                 yield chunk
         finally:
-            answer.release_conn()
+            answer.close()
+
+    async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:  # noqa: ARG002
+        """See `Bucket.whole`."""
+        answer = await self._ask("GET", f"{self._object(key)}?alt=media", key, preload_content=False)
+        return _Chunks(lambda: self._chunk(answer))
 
     async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """See `Bucket.put`. An emulator that ignores the condition is asked first."""
@@ -184,6 +190,21 @@ class JsonBucket:
                 f"`{self.names.endpoint}` answered {status} for `{url}`", hint="try again later"
             )
         return LocationError(f"`{self.names.endpoint}` refused `{url}` with {status}")
+
+
+class _Chunks:
+    """A body on its way, one chunk after the other."""
+
+    def __init__(self, chunk: Callable[[], bytes]) -> None:
+        self._chunk = chunk
+
+    def __aiter__(self) -> "_Chunks":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if chunk := await asyncio.to_thread(self._chunk):
+            return chunk
+        raise StopAsyncIteration
 
 
 def _entry(item: Mapping[str, Any]) -> Entry:

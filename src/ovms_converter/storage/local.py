@@ -27,6 +27,7 @@ __all__ = [
     "LocalDestination",
     "LocalSource",
     "disk_error",
+    "flush",
     "open_destination",
     "open_source",
 ]
@@ -217,7 +218,7 @@ class LocalDestination:
                     progress((staging.path / name).stat().st_size)
                 _flush_tree(staging.path)
                 self._show(staging.path, target, directory)
-                _flush(target.parent)
+                flush(target.parent)
         except BaseException:
             if staging:
                 shutil.rmtree(staging.path, ignore_errors=True)
@@ -300,11 +301,12 @@ def _remove_empty(directories: Sequence[Path]) -> None:
 def _flush_tree(directory: Path) -> None:
     """Flush every file and directory below and including this one to the disk."""
     for path in directory.rglob("*"):
-        _flush(path)
-    _flush(directory)
+        flush(path)
+    flush(directory)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or directory is on the disk. Raises `OSError`; costs nothing if it is there already."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -24,6 +24,7 @@ from ovms_converter.errors import (
 from ovms_converter.storage import background
 from ovms_converter.storage.base import PROBE, Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.bucket import PART, Bucket
+from ovms_converter.storage.forward import ForwardReader
 from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.transfer import Download, Wanted, all_of, received
@@ -45,6 +46,7 @@ class ObjectSource:
         self._listing: Listing | None = None
         self._known: dict[str, Entry] = {}
         self._fetched: dict[str, FetchedFile] = {}
+        self._forward: ForwardReader | None = None
 
     def list(self) -> Listing:
         """See `Source.list`."""
@@ -62,6 +64,7 @@ class ObjectSource:
         it has one.
         """
         self.list()
+        self._forward = None
         _refuse_collisions([*self._fetched, *paths], self.location)
         new = [path for path in dict.fromkeys(paths) if path not in self._fetched]
 
@@ -114,7 +117,12 @@ class ObjectSource:
             self._known = {entry.path: entry for entry in self._listing.entries}
         wanted = await self._wanted(path)
         end = wanted.size if length is None else min(wanted.size, start + length)
-        return await received(self._bucket, wanted, min(start, end), end)
+        start = min(start, end)
+        if self._bucket.ranges:
+            return await received(self._bucket, wanted, start, end)
+        if self._forward is None or self._forward.wanted != wanted:
+            self._forward = ForwardReader(self._bucket, wanted)
+        return await self._forward.read(start, end)
 
     async def _wanted(self, path: str) -> Wanted:
         """What the store says of one file. A single object's neighbours are reached by name, and nothing

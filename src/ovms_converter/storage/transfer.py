@@ -89,22 +89,24 @@ async def receive(
     wanted: Wanted,
     segment: Segment,
     sink: Callable[[int, bytes], None],
-    *,
-    whole: bool = False,
 ) -> None:
     """Hand the bytes of a segment to `sink(offset, bytes)`, in order and each once.
 
-    `whole` is for servers that ignore ranges: everything is read, and what comes before is thrown away.
-    Raises `UnavailableError` when the retries are used up, `SourceChangedError` when the object is another
-    one by now, `RangeIgnoredError` if only `whole` works.
+    From a server that is known to ignore ranges all is read up to the segment's end, and what comes before
+    the segment is thrown away. Raises `UnavailableError` when the retries are used up, `SourceChangedError`
+    when the object is another one by now, `RangeIgnoredError` when the server turns out to be such a one:
+    another call then does without ranges.
     """
     begun = segment.position
     fruitless = breaks = 0
     while segment.position < segment.end:
         before = segment.position
         try:
-            await _receive_once(bucket, wanted, segment, sink, whole=whole)
-        except (SourceChangedError, RangeIgnoredError):
+            await _receive_once(bucket, wanted, segment, sink)
+        except SourceChangedError:
+            raise
+        except RangeIgnoredError:
+            bucket.ranges = False
             raise
         except UnavailableError:
             fruitless = 0 if segment.position > before else fruitless + 1
@@ -117,10 +119,10 @@ async def receive(
 
 
 async def _receive_once(
-    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None], *, whole: bool
+    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None]
 ) -> None:
     """One request for the rest of a segment."""
-    start, end = (0, wanted.size) if whole else (segment.position, segment.end)
+    start, end = (segment.position, segment.end) if bucket.ranges else (0, wanted.size)
     arrived = start
     stream = bucket.stream(wanted.key, start, end, wanted.entry)
     async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
@@ -154,7 +156,7 @@ async def received(bucket: Bucket, wanted: Wanted, start: int, end: int) -> byte
     try:
         await receive(bucket, wanted, Segment(start, end), sink)
     except RangeIgnoredError:
-        await receive(bucket, wanted, Segment(start + sum(map(len, parts)), end), sink, whole=True)
+        await receive(bucket, wanted, Segment(start + sum(map(len, parts)), end), sink)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -235,7 +237,6 @@ class _LargeFile:
         self._segments = [Segment(0, wanted.size)]
         self._moved = asyncio.Event()
         self._through = 0
-        self._ranges = True
 
     async def bring(self) -> None:
         """Bring all bytes, with as many connections as make it faster."""
@@ -267,7 +268,9 @@ class _LargeFile:
     async def _grow(self, running: "set[asyncio.Task[None]]") -> None:
         """Double the connections as long as that pays; return when it does not or the file is there."""
         last_rate = 0.0
-        while running and self._ranges:
+        # A store may think long before the first byte; that is no reason to ask it for more at once.
+        await self._moved.wait()
+        while running and self._bucket.ranges:
             before = self._through
             done, _ = await asyncio.wait(running, timeout=GROWTH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -300,12 +303,11 @@ class _LargeFile:
             try:
                 await receive(self._bucket, self._wanted, segment, self._sink)
             except RangeIgnoredError:
-                self._ranges = False
                 if first_half and first_half.position < first_half.end == segment.position:
                     self._segments.remove(segment)
                     first_half.end = segment.end
                 else:
-                    await receive(self._bucket, self._wanted, segment, self._sink, whole=True)
+                    await receive(self._bucket, self._wanted, segment, self._sink)
 
     def _sink(self, offset: int, data: bytes) -> None:
         _write(self._handle, data, offset)
