@@ -6,7 +6,6 @@ written at the destination before everything else has succeeded.
 """
 
 import errno
-import importlib.metadata
 import json
 import shutil
 import tempfile
@@ -27,7 +26,16 @@ from ovms_converter.errors import (
     RequestError,
     ResourceError,
 )
-from ovms_converter.events import Listener, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.events import (
+    Listener,
+    Note,
+    Stage,
+    StageFinished,
+    StageProgress,
+    StageStarted,
+    StageTotal,
+    ignore,
+)
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.mapping import mapping_config
@@ -36,6 +44,8 @@ from ovms_converter.repository import RECORD, ModelRepository, Published
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Progress
+from ovms_converter.storage.disk import disk_errors
+from ovms_converter.storage.local import flush
 
 __all__ = ["Outcome", "Port", "run"]
 
@@ -92,6 +102,8 @@ class _Run:
         self.repository = ModelRepository(self.destination)
         self.seconds: dict[Stage, float] = {}
         self.digests: dict[str, Future[str]] = {}
+        self.flushed: Future[None] | None = None
+        self.beside = False
         self.when_converted: Callable[[], None] = lambda: None
 
     def outcome(self) -> Outcome:
@@ -100,14 +112,22 @@ class _Run:
             engine: Engine | None = None
             if self.request.output_format == "openvino":
                 level = self.request.arguments.log_level or "ERROR"
-                engine = stack.enter_context(Engine(work / "engine", listener=self.listen, log_level=level))
+                engine = stack.enter_context(
+                    Engine(
+                        work / "engine",
+                        listener=self.listen,
+                        time_limit=self.request.timeout,
+                        memory_limit=self.request.memory_limit,
+                        log_level=level,
+                    )
+                )
             self.acquisition.look()
             self.destination.check_writable()
             model, tree = self.acquisition.fetch(work / "source", self.stage)
             self.request = replace(self.request, arguments=_as_logged(self.request.arguments, model))
             self._check_output_format(model)
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
-            pool = stack.enter_context(ThreadPoolExecutor(max_workers=1))
+            pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
             files = pool.submit(hashed, tree)
             known = self._published_before(model, files)
             if known:
@@ -126,21 +146,16 @@ class _Run:
         self.listener(event)
 
     @contextmanager
-    def stage(self, stage: Stage, detail: str = "", total: int | None = None) -> Iterator[Progress]:
+    def stage(
+        self, stage: Stage, detail: str = "", total: int | None = None, *, in_place: bool = False
+    ) -> Iterator["_Meter"]:
         """Report a stage of which this process does the work; yields what counts its bytes."""
-        moved = 0
-        lock = threading.Lock()
-
-        def progress(count: int) -> None:
-            nonlocal moved
-            with lock:
-                moved += count
-                self.listen(StageProgress(stage, moved))
-
         started = time.monotonic()
-        self.listen(StageStarted(stage, detail, total))
-        yield progress
-        self.listen(StageFinished(stage, time.monotonic() - started, moved, detail))
+        self.listen(StageStarted(stage, detail, None if in_place else total))
+        meter = _Meter(stage, ignore if in_place else self.listen)
+        yield meter
+        moved = 0 if in_place else meter.moved
+        self.listen(StageFinished(stage, time.monotonic() - started, moved, detail, in_place))
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format
@@ -182,6 +197,7 @@ class _Run:
             result = work / "result"
             result.mkdir()
         else:
+            self.beside = True
             stack.callback(shutil.rmtree, result, ignore_errors=True)
         return result
 
@@ -193,14 +209,21 @@ class _Run:
             stem=self.request.model_name or model.stem,
             output=result,
             verify=self.request.verify,
+            tolerance=self.request.tolerance,
         )
 
     def _convert(self, engine: Engine, job: ConversionJob, pool: ThreadPoolExecutor) -> ConvertedModel:
-        """Convert and verify; the written files are hashed while they are verified."""
-        names = (f"{job.stem}.bin", f"{job.stem}.xml")
-        self.when_converted = lambda: self.digests.update(
-            {name: pool.submit(digest, job.output / name) for name in names}
-        )
+        """Convert and verify; the written files are hashed, and go to the disk, while they are verified."""
+
+        def written() -> None:
+            weights, graph = f"{job.stem}.bin", f"{job.stem}.xml"
+            if self.beside:
+                # A rename publishes them, and they must be on the disk before it: a wait of seconds for a
+                # large model if it only began then.
+                self.flushed = pool.submit(flush, job.output / weights)
+            self.digests.update({name: pool.submit(digest, job.output / name) for name in (weights, graph)})
+
+        self.when_converted = written
         return engine.convert(job)
 
     def _results(
@@ -230,7 +253,10 @@ class _Run:
         return {path.name: path}
 
     def _written(self, results: Mapping[str, Path]) -> tuple[FetchedFile, ...]:
-        """The files to publish with their sizes and digests."""
+        """The files to publish with their sizes and digests, once the disk has taken what it was given."""
+        if self.flushed:
+            with disk_errors(Path(self.request.output.path)):
+                self.flushed.result()
         return tuple(
             FetchedFile(
                 name,
@@ -305,9 +331,30 @@ class _Run:
             self.listen(Note("warning", f"`{path}` is not of this program's making, and was left"))
 
 
+class _Meter:
+    """Counts the bytes that a stage moves and tells of them; for any thread."""
+
+    def __init__(self, stage: Stage, listener: Listener) -> None:
+        self.moved = 0
+        self._stage = stage
+        self._listener = listener
+        self._lock = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self.moved += count
+            self._listener(StageProgress(self._stage, self.moved))
+
+    def expect(self, total: int | None) -> None:
+        self._listener(StageTotal(self._stage, total))
+
+
 def _openvino_version() -> str:
     """The version of the openvino package, read without importing it."""
-    return importlib.metadata.version("openvino")
+    # Imported when the child is on its way already: everything before delays it.
+    from importlib.metadata import version
+
+    return version("openvino")
 
 
 def _ports(record: Any) -> tuple[Port, ...]:

@@ -306,7 +306,7 @@ def _flush_tree(directory: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file or directory is on the disk. Raises `OSError`; costs nothing if it is there already."""
+    """Wait until a file or directory is on the disk. Raises `OSError`."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

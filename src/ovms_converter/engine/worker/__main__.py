@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import resource
@@ -41,6 +42,10 @@ def main() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     from ovms_converter.engine.worker import serve
 
+    # Reading a graph makes 100,000s of small objects and few cycles: by default, the search for these takes
+    # as long as the reading. What is imported by now is never garbage.
+    gc.freeze()
+    gc.set_threshold(200_000)
     reply = os.fdopen(options.reply, "wb", buffering=0)
     line = sys.stdin.buffer.readline()
     if line:
