@@ -131,7 +131,12 @@ _LOCATIONS = (
     Parameter(
         "input_format", Kind.TEXT, Group.LOCATIONS,
         "What the model is. It is recognised by its content if this is not given.",
-        default="auto", choices=("auto", "mlflow", "onnx", "tensorflow.saved_model"), example="onnx",
+        default="auto",
+        choices=(
+            "auto", "mlflow", "onnx", "tensorflow.saved_model", "tflite", "paddle", "tensorflow.frozen",
+            "openvino.ir",
+        ),
+        example="onnx",
     ),
     Parameter(
         "output_format", Kind.TEXT, Group.LOCATIONS,
@@ -326,8 +331,8 @@ _COMPATIBILITY = (
     _optimizer(
         "framework", Kind.TEXT, Group.COMPATIBILITY,
         "The framework that the model was made with; the conversion stops if it is another one.",
-        choices=("tf", "onnx"), example="onnx",
-        differs="caffe, mxnet, kaldi, paddle, pytorch and tflite are refused",
+        choices=("tf", "onnx", "tflite", "paddle"), example="onnx",
+        differs="caffe, mxnet, kaldi and pytorch are refused",
     ),
     _no_op("silent", "Print nothing but errors.", "use the flag `--quiet` of the command line"),
     _no_op("progress", "Show the progress.", "progress is shown whenever the output is a terminal"),

@@ -13,7 +13,7 @@ from ovms_converter.errors import AmbiguousModelError, CorruptModelError, Reques
 from ovms_converter.formats.mlmodel import LIMIT, parse_mlmodel
 
 EXPECTED: dict[str, dict[str, Any]] = json.loads((DATA / "formats/mlflow/expected.json").read_text())
-CONVERTIBLE = ("onnx", "tensorflow.saved_model")
+CONVERTIBLE = ("onnx", "tensorflow.saved_model", "paddle")
 
 ONNX_MLMODEL = b"flavors:\n  onnx:\n    data: %s\nmlflow_version: 2.9.2\n"
 
@@ -136,9 +136,9 @@ def test_a_model_beside_the_directory_of_an_mlmodel_makes_two() -> None:
 
 
 def test_the_bytes_decide_against_the_mlmodel() -> None:
-    tflite = b"\x1c\0\0\0TFL3" + b"\0" * 64
-    files = MemoryFiles({"MLmodel": ONNX_MLMODEL % b"model.onnx", "model.onnx": tflite})
-    with pytest.raises(UnsupportedModelError, match=r"`model\.onnx` is a TensorFlow Lite model"):
+    runtime = b"\x1c\0\0\0ORTM" + b"\0" * 64
+    files = MemoryFiles({"MLmodel": ONNX_MLMODEL % b"model.onnx", "model.onnx": runtime})
+    with pytest.raises(UnsupportedModelError, match=r"`model\.onnx` is an ONNX Runtime"):
         formats.recognise(files)
 
 

@@ -12,7 +12,7 @@ __all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port"]
 class ConversionJob:
     """One model to convert.
 
-    `format`     "onnx" or "tensorflow.saved_model"
+    `format`     one of `optimizer.conversion.FORMATS`
     `model`      the model's file or directory
     `arguments`  Model Optimizer's arguments, already parsed
     `stem`       the result's file name without its ending; a plain name, no path

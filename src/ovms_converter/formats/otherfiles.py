@@ -1,51 +1,23 @@
-"""Files of other runtimes: TensorFlow's other forms, TFLite, PaddlePaddle, OpenVINO IR, Core ML, GGUF."""
+"""Files of other runtimes: TensorFlow's other forms, PaddlePaddle's new one, Core ML, GGUF."""
 
-import re
 from collections.abc import Callable, Iterator
 
-from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.refused import Finding, Refused, file_match, magic
 from ovms_converter.formats.tree import Sample, Tree
-from ovms_converter.formats.wire import LENGTH, Message, fields
 
-__all__ = ["FORMATS", "IR"]
-
-_WORD = re.compile(rb"[A-Za-z_.>][A-Za-z0-9_.>\\/\-]*")
+__all__ = ["FORMATS"]
 
 
-def _first_message(head: bytes) -> Message | None:
-    """The message that a file begins with as field 1, as far as the head holds it whole."""
-    try:
-        first = next(fields(memoryview(head)), None)
-        return Message(first.data) if first and first.number == 1 and first.wire_type == LENGTH else None
-    except CorruptModelError:
-        return None
-
-
-def _frozen(sample: Sample) -> str | None:
-    node = _first_message(sample.head)
-    if node is None:
-        return None
-    try:
-        name, operation = node.text(1), node.text(2)
-    except CorruptModelError:
-        return None
-    found = all(_WORD.fullmatch(word.encode()) for word in (name, operation))
-    return f"it is a graph whose first node is `{name}` ({operation})" if found else None
-
-
-def _paddle(suffix: str) -> Callable[[Tree], Iterator[Finding]]:
-    """Program files; the JSON form counts only beside its weights, as any other file may end in `.json`."""
-
-    def search(tree: Tree) -> Iterator[Finding]:
-        for path in tree.paths:
-            weights = f"{path.removesuffix(suffix)}.pdiparams"
-            if path.endswith(suffix) and weights in tree:
-                yield path, (path, weights), f"it has `.pdiparams` beside `{suffix}`"
-            elif path.endswith(suffix) and suffix == ".pdmodel":
-                yield path, (path,), f"its name ends in `{suffix}`"
-
-    return search
+def _paddle_pir(tree: Tree) -> Iterator[Finding]:
+    """Programs as JSON: a file may end so for any reason, so its weights or its own words must tell."""
+    for path in tree.paths:
+        if not path.endswith(".json"):
+            continue
+        weights = f"{path.removesuffix('.json')}.pdiparams"
+        if weights in tree:
+            yield path, (path, weights), "it has `.pdiparams` beside `.json`"
+        elif tree.probing and _PIR in tree.sample(path).head[:200]:
+            yield path, (path,), "its JSON says `pir`"
 
 
 def _checkpoint(tree: Tree) -> Iterator[Finding]:
@@ -55,13 +27,6 @@ def _checkpoint(tree: Tree) -> Iterator[Finding]:
             base = path.removesuffix(".index")
             files = tuple(other for other in tree.paths if other.startswith(f"{base}."))
             yield path, files, "it has a checkpoint's `.index` and `.data`"
-
-
-def _ir(tree: Tree) -> Iterator[Finding]:
-    for path in tree.paths:
-        if path.endswith(".xml") and tree.sample(path).head.lstrip()[:200].find(b"<net") >= 0:
-            weights = f"{path.removesuffix('.xml')}.bin"
-            yield path, (path, weights) if weights in tree else (path,), "its XML begins with `<net>`"
 
 
 def _mlpackage(tree: Tree) -> Iterator[Finding]:
@@ -89,18 +54,11 @@ def _by_suffix(*suffixes: str) -> Callable[[Tree], Iterator[Finding]]:
     return file_match(match)
 
 
+_PIR = b'"pir"'
+
 _PADDLE = (
     "run `paddle2onnx --model_dir . --model_filename <model file> --params_filename <params file> "
     "--save_file model.onnx` and convert that file"
-)
-
-IR = Refused(
-    "openvino.ir",
-    "OpenVINO IR already",
-    _ir,
-    "put the `.xml` and `.bin` into a numbered directory, such as `<output>/1/`; the server reads them as "
-    "they are",
-    "which needs no conversion",
 )
 
 FORMATS = (
@@ -110,8 +68,7 @@ FORMATS = (
         _text_saved_model,
         'run `tf.saved_model.save(tf.saved_model.load("<directory>"), "out")` and convert `out`',
     ),
-    Refused("paddle", "a PaddlePaddle inference model", _paddle(".pdmodel"), _PADDLE),
-    Refused("paddle.pir", "a PaddlePaddle 3 inference model (PIR)", _paddle(".json"), _PADDLE),
+    Refused("paddle.pir", "a PaddlePaddle 3 inference model (PIR)", _paddle_pir, _PADDLE),
     Refused(
         "tensorflow.checkpoint",
         "a TensorFlow checkpoint",
@@ -125,16 +82,6 @@ FORMATS = (
         "a Core ML package",
         _mlpackage,
         "export the model that it was made from as ONNX and convert that",
-    ),
-    IR,
-    Refused(
-        "tflite",
-        "a TensorFlow Lite model",
-        magic(b"TFL3", at=4, called="it has the identifier `TFL3`"),
-        "convert the SavedModel that it was made from, or run `python -m tf2onnx.convert --tflite "
-        "model.tflite "
-        "--output model.onnx`",
-        suffixes=(".tflite", ".lite"),
     ),
     Refused(
         "ort",
@@ -163,14 +110,6 @@ FORMATS = (
         magic(b"\x93NUMPY", called="it has NumPy's header"),
         "give the model's own file or directory",
         "not a model",
-    ),
-    Refused(
-        "tensorflow.frozen",
-        "a frozen TensorFlow graph",
-        file_match(_frozen),
-        "convert the SavedModel that it was made from, or run `python -m tf2onnx.convert --graphdef model.pb "
-        "--inputs x:0 --outputs y:0 --output model.onnx`",
-        suffixes=(".pb", ".pbtxt"),
     ),
     Refused(
         "caffe",

@@ -8,6 +8,7 @@ from ovms_converter.errors import AmbiguousModelError, CorruptModelError, Reques
 from ovms_converter.formats.base import Files, Format, SourceModel
 from ovms_converter.formats.mlflow import locate
 from ovms_converter.formats.mlmodel import find_mlmodels, read_mlmodel
+from ovms_converter.formats.native import IR
 from ovms_converter.formats.notmodels import BYSTANDERS
 from ovms_converter.formats.registry import FORMATS, INPUT_FORMATS, SUFFIXES, format_named, open_tree
 from ovms_converter.formats.tree import Tree
@@ -74,7 +75,11 @@ def identify(tree: Tree, input_format: str = "auto") -> SourceModel:
 def _described(tree: Tree, directory: str) -> list[SourceModel]:
     """What an `MLmodel` describes, and every model outside its directory that can be converted."""
     others = [path for path in tree.paths if directory and not path.startswith(f"{directory}/")]
-    outside = [model for model in _by_content(tree.limited(others)) if format_named(model.format).convertible]
+    outside = [
+        model
+        for model in _by_content(tree.limited(others))
+        if format_named(model.format).convertible and model.format != IR.name
+    ]
     return locate(tree, read_mlmodel(tree, directory), _by_content) + outside
 
 
@@ -99,6 +104,8 @@ def _taken(tree: Tree, row: Format) -> list[SourceModel]:
 def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
     """The only model that can be converted, else the only one at all."""
     convertible = [model for model in found if format_named(model.format).convertible]
+    # IR beside another model is what an earlier conversion made of it
+    convertible = [model for model in convertible if model.format != IR.name] or convertible
     candidates = convertible or [model for model in found if _counts(tree, model)]
     if len(candidates) == 1:
         return candidates[0]
@@ -174,7 +181,8 @@ def _unknown(tree: Tree) -> CorruptModelError | UnsupportedModelError:
         return UnsupportedModelError(
             f"`{sample.path}` is of no format that is known here: it starts with the bytes "
             f"`{sample.head[:8].hex(' ')}`",
-            hint="give an ONNX file, a SavedModel directory or an MLflow artifact",
+            hint="give an ONNX, TFLite, Paddle, frozen TensorFlow or IR file, a SavedModel directory or an "
+            "MLflow artifact",
         )
     return UnsupportedModelError(
         f"there is no model among {len(tree.paths)} files: {_listed(tree.paths)}",

@@ -1,6 +1,6 @@
 """The registry: every format that is known, and in which order a file is offered to them."""
 
-from ovms_converter.formats import boosters, keras, mlflow, notmodels, otherfiles, pickles, pytorch
+from ovms_converter.formats import boosters, keras, mlflow, native, notmodels, otherfiles, pickles, pytorch
 from ovms_converter.formats.base import Files, Format
 from ovms_converter.formats.onnx import ONNX
 from ovms_converter.formats.tensorflow import SAVED_MODEL
@@ -13,6 +13,7 @@ FORMATS: tuple[Format, ...] = (
     ONNX,
     SAVED_MODEL,
     *otherfiles.FORMATS,
+    *native.FORMATS,
     *keras.FORMATS,
     *pytorch.FORMATS,
     *boosters.FORMATS,

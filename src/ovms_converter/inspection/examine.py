@@ -10,7 +10,7 @@ from ovms_converter.acquisition import directory_of
 from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
-from ovms_converter.formats.otherfiles import IR
+from ovms_converter.formats.native import IR
 from ovms_converter.formats.tree import Tree
 from ovms_converter.inspection.coverage import coverage, has_rule, workaround
 from ovms_converter.inspection.details import companions, details
@@ -149,7 +149,7 @@ class _Examination:
         needed = {*model.needs, *(self._tried(lambda: companions(tree, model)) or ())}
         seen = self._tried(lambda: details(tree, model))
         if seen is None:
-            return found
+            return replace(found, command=() if self.refusal else self._command(()))
         notes = found.description.notes if found.description else ()
         sizes = self.files.sizes()
         weights = sum(kind.bytes for kind in seen.weights)

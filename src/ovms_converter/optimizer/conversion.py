@@ -5,6 +5,7 @@ memory does not grow with the model. `static_shape` and `transform` are the exce
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ovms_converter.errors import ModelError, RequestError
@@ -13,18 +14,19 @@ from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends
 from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import Model, native_errors, ov
+from ovms_converter.optimizer.native_source import FRAMEWORKS, NativeSource
 from ovms_converter.optimizer.onnx_source import OnnxSource
 from ovms_converter.optimizer.plan import make_plan
 from ovms_converter.optimizer.preprocessing import channels_first_ends, preprocess
 from ovms_converter.optimizer.renaming import renamed
 from ovms_converter.optimizer.saved_model_source import SavedModelSource, read_frozen_graph
-from ovms_converter.optimizer.source import GraphSource, Plan
+from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
 from ovms_converter.optimizer.suggestions import listed
 from ovms_converter.optimizer.transforms import apply_transformations, fold_shapes
 
 __all__ = ["FORMATS", "Conversion", "convert"]
 
-FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen")
+FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen", *FRAMEWORKS)
 """The formats that `convert` reads."""
 
 
@@ -76,6 +78,8 @@ def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSourc
         source = read_frozen_graph(model)
     elif format == "tensorflow.saved_model":
         source = SavedModelSource(model, arguments)
+    elif format in FRAMEWORKS:
+        source = NativeSource(model, FRAMEWORKS[format])
     else:
         raise ModelError(
             f"models of the format `{format}` cannot be converted", hint=f"formats are {listed(FORMATS)}"
@@ -95,8 +99,13 @@ def _read(
     """Load and convert with everything that must be set before a front end converts."""
     prepared = source.prepare(plan, scratch)
     with native_errors("the model cannot be read"):
-        front_end = ov.frontend.FrontEndManager().load_by_framework(source.framework)
-        input_model = front_end.load(str(prepared))
+        if isinstance(source, NativeSource):
+            input_model = source.edited(plan)
+            finish = input_model.convert
+        else:
+            front_end = ov.frontend.FrontEndManager().load_by_framework(source.framework)
+            input_model = front_end.load(str(prepared))
+            finish = partial(front_end.convert, input_model)
         shapes.set_shapes(input_model, source, plan)
         shapes.freeze(input_model, source, plan)
     if arguments.batch is not None:
@@ -105,8 +114,7 @@ def _read(
         layouts = resolve_layouts(arguments, source, Ends(tuple(places), tuple(outputs)))
         shapes.set_batch(input_model, source, plan, arguments.batch, layouts)
     with native_errors("the model cannot be converted"):
-        converted = front_end.convert(input_model)
-        return arrange(converted, source, plan)
+        return arrange(finish(), source, plan)
 
 
 def _blame(
@@ -161,9 +169,12 @@ def _no_ops(arguments: OptimizerArguments) -> list[str]:
 
 
 def _layout_hint(source: GraphSource, model: Model, ends: Ends, arguments: OptimizerArguments) -> list[str]:
-    if source.framework != "tf":
-        return ["nhwc_to_nchw changes nothing: ONNX models are channels-first"] * arguments.nhwc_to_nchw
-    if arguments.nhwc_to_nchw or arguments.disable_nhwc_to_nchw:
+    if source.framework not in CHANNELS_LAST:
+        kept = (
+            "it is for TensorFlow" if source.framework != "onnx" else "ONNX models are channels-first"
+        )
+        return [f"nhwc_to_nchw changes nothing: {kept}"] * arguments.nhwc_to_nchw
+    if source.framework != "tf" or arguments.nhwc_to_nchw or arguments.disable_nhwc_to_nchw:
         return []
     turned = channels_first_ends(model, ends)
     if not turned:

@@ -16,7 +16,7 @@ from ovms_converter.optimizer.ends import Ends, meant
 from ovms_converter.optimizer.layouts import check_rank, find_dimension
 from ovms_converter.optimizer.native import Model, native_errors, ov
 from ovms_converter.optimizer.shapes import sizes
-from ovms_converter.optimizer.source import GraphSource, Plan
+from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
 from ovms_converter.optimizer.suggestions import listed
 from ovms_converter.optimizer.values import ChannelValues, Layout, LayoutChange
 
@@ -101,7 +101,7 @@ def preprocess(
         )
     work.outputs = {name: layouts[name] for name in ends.outputs if name in layouts}
     _check_ranks(model, ends, layouts)
-    if arguments.nhwc_to_nchw and source.framework == "tf":
+    if arguments.nhwc_to_nchw and source.framework in CHANNELS_LAST:
         _turn_channels_first(model, ends, work)
     _add_channel_values(source, arguments, plan, work)
     notes = _add_reverse(source, work) if arguments.reverse_input_channels else []
@@ -232,7 +232,7 @@ def _guess(steps: _Steps, channels: int, framework: str) -> Layout | None:
         return None
     rank = len(steps.shape)
     hits = [at for at, size in enumerate(steps.shape) if size == channels]
-    usual = 1 if framework == "onnx" else rank - 1
+    usual = rank - 1 if framework in CHANNELS_LAST else 1
     if len(hits) != 1 or hits[0] not in _CHANNEL_PLACES.get(rank, ()):
         if usual not in hits:
             return None

@@ -9,7 +9,10 @@ from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.suggestions import listed, nearest
 from ovms_converter.optimizer.values import Shape, Value
 
-__all__ = ["GraphSource", "InputPoint", "Plan", "PlannedInput", "Tensor", "unknown_name"]
+__all__ = ["CHANNELS_LAST", "GraphSource", "InputPoint", "Plan", "PlannedInput", "Tensor", "unknown_name"]
+
+CHANNELS_LAST = ("tf", "tflite")
+"""The frameworks whose images have their channels in the last dimension."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class GraphSource(Protocol):
     """A source model whose ends can be moved before a front end reads it."""
 
     framework: str
-    """`onnx` or `tf`."""
+    """The name of OpenVINO's front end: `onnx`, `tf`, `tflite`, `paddle` or `ir`."""
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
 
