@@ -15,7 +15,7 @@ ROWS = (
     {"cli"},
     {"demo"},
     {"workflow"},
-    {"pipeline", "diagnosis", "inspection", "lint", "recheck"},
+    {"pipeline", "diagnosis", "inspection", "lint", "recheck", "report"},
     {"record", "acquisition"},
     {"request"},
     {"repository"},
@@ -24,7 +24,7 @@ ROWS = (
     {"formats"},
     {"parameters"},
     {"events", "redaction"},
-    {"errors", "_version"},
+    {"errors", "_version", "units"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class Outcome:
     `inputs`, `outputs`  the served model's; empty where the source was published as it was
     `source_bytes`, `result_bytes`  sizes of what was read and of the files of the version
     `seconds`    wall time of each stage that ran
+    `record`     the version's `conversion.json`, as JSON values; of a dry run, what it would be
     """
 
     url: str
@@ -76,6 +77,7 @@ class Outcome:
     verified: str
     files: tuple[str, ...]
     dry_run: bool = False
+    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Listener) -> Outcome:
@@ -188,6 +190,7 @@ class _Run:
             notes=tuple(record.get("notes", ())),
             verified=str(record.get("verification", "")),
             files=tuple(sorted(f"{version.directory}/{name}" for name in version.files)),
+            record=record,
         )
 
     def _scratch(self, stack: ExitStack, work: Path) -> Path:
@@ -305,6 +308,7 @@ class _Run:
             verified=record["verification"],
             files=tuple(sorted(f"{number}/{name}" for name in files)),
             dry_run=self.request.dry_run,
+            record=record,
         )
 
     def _to_repository(self, files: Mapping[str, Path], progress: Progress) -> Published:

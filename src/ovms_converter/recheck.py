@@ -1,6 +1,5 @@
 """Re-checks a published version: is every file still what the record of its conversion says?"""
 
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -8,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovms_converter.errors import CorruptModelError, NotFoundError
+from ovms_converter.errors import CorruptModelError
 from ovms_converter.events import Listener, Stage, StageFinished, StageProgress, StageStarted, ignore
 from ovms_converter.record import hashed
-from ovms_converter.repository import RECORD, Version
-from ovms_converter.repository.versions import read_record, versions_of
-from ovms_converter.storage import open_destination
-from ovms_converter.storage.base import Destination
-from ovms_converter.storage.location import Location
+from ovms_converter.repository import RECORD
+from ovms_converter.repository.finding import find_version
 
 __all__ = ["CheckedFile", "Recheck", "recheck"]
 
@@ -23,8 +19,6 @@ _READ_BY_SERVERS = (
     ".bin", ".onnx", ".xml", "mapping_config.json", ".pdiparams", ".pdmodel", ".pb", ".tflite",
 )  # fmt: skip
 """What OVMS looks for in a version directory."""
-
-_NUMBER = re.compile(r"[1-9][0-9]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,9 @@ def recheck(text: str, *, environ: Mapping[str, str], listener: Listener = ignor
     Raises `NotFoundError` if there is no such version with a record, `CorruptModelError` if the record is
     damaged, and whatever a store answers.
     """
-    destination, number = _opened(Location.parse(text), environ)
+    found = find_version(text, environ)
+    destination, version, record = found.destination, found.version, found.record
     location = destination.location
-    version, record = _chosen(destination, number)
     facts = {name: _facts(name, value) for name, value in record["files"].items()}
     paths = [f"{version.directory}/{name}" for name in facts if name in version.files]
     total = sum(version.files[name].size or 0 for name in facts if name in version.files)
@@ -113,12 +107,12 @@ def recheck(text: str, *, environ: Mapping[str, str], listener: Listener = ignor
         source = destination.as_source()
         source.list()
         tree = source.fetch(paths, Path(directory), progress)
-        found = {file.path: file for file in hashed(tree)}
+        fetched = {file.path: file for file in hashed(tree)}
         listener(StageFinished(Stage.VERIFY, time.monotonic() - started, moved, str(location)))
     files = []
     for name, (size, sha256) in facts.items():
         path = f"{version.directory}/{name}"
-        file = found.get(path)
+        file = fetched.get(path)
         files.append(
             CheckedFile(path, file.size if file else None, file.sha256 if file else None, size, sha256)
         )
@@ -129,39 +123,6 @@ def recheck(text: str, *, environ: Mapping[str, str], listener: Listener = ignor
         tuple(files),
         tuple(f"{version.directory}/{name}" for name in strangers),
         record,
-    )
-
-
-def _opened(location: Location, environ: Mapping[str, str]) -> tuple[Destination, int | None]:
-    """The repository, and the number of the version if the location is that version's own directory."""
-    destination = open_destination(location, environ)
-    number = _NUMBER.fullmatch(location.name)
-    if not number or all(entry.path != RECORD for entry in destination.list()):
-        return destination, None
-    if location.scheme == "file":
-        parent = str(Path(location.path).parent)
-    else:
-        parent = location.text.rstrip("/").removesuffix(location.name)
-    return open_destination(Location.parse(parent), environ), int(number[0])
-
-
-def _chosen(destination: Destination, number: int | None) -> tuple[Version, dict[str, Any]]:
-    """The version of this number, or else the newest one that has all files that its record names."""
-    versions = versions_of(destination.list())
-    for version in reversed(versions):
-        if RECORD not in version.files or number not in (None, version.number):
-            continue
-        record = read_record(destination, version)
-        if record is None:
-            raise CorruptModelError(
-                f"`{version.directory}/{RECORD}` at `{destination.location}` is not a record of this program",
-                hint="publish the model again as a new version",
-            )
-        if number is not None or record["files"].keys() <= version.files.keys():
-            return version, record
-    raise NotFoundError(
-        f"there is no finished version with a `{RECORD}` at `{destination.location}`",
-        hint="only what this program published can be verified; `ovms-converter lint` checks any repository",
     )
 
 

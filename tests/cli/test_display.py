@@ -7,9 +7,9 @@ import time
 import pytest
 
 from command_line import CommandLine, FakePipeline, Terminal
-from ovms_converter.cli.units import duration, rate, size
 from ovms_converter.errors import VerificationError
 from ovms_converter.events import Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.units import duration, rate, size
 
 RUN = ("convert", "s3://b/m", "s3://b/o")
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7][0-9;]*m")

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ovms_converter.cli.output import Level, Output
-from ovms_converter.cli.units import duration, rate, size
 from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.units import duration, rate, size
 
 __all__ = ["Display", "JsonDisplay", "LineDisplay", "open_display"]
 

@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ovms_converter.cli.units import duration, size
 from ovms_converter.formats.describe import signature_specs
+from ovms_converter.units import duration, size
 
 if TYPE_CHECKING:
     from ovms_converter.formats.base import TensorSpec

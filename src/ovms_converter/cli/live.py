@@ -12,8 +12,8 @@ from rich.text import Text
 
 from ovms_converter.cli.display import Display
 from ovms_converter.cli.output import Level, Output
-from ovms_converter.cli.units import duration, rate, size
 from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.units import duration, rate, size
 
 __all__ = ["LiveDisplay"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ovms_converter._version import __version__
-from ovms_converter.cli.units import duration, size
+from ovms_converter.units import duration, size
 
 if TYPE_CHECKING:
     from ovms_converter.pipeline import Outcome, Port

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ovms_converter.errors import AccessDeniedError, LocationError
 
-__all__ = ["check_result_file", "write_result"]
+__all__ = ["check_result_file", "replace_file", "write_result"]
 
 
 def check_result_file(path: Path) -> None:
@@ -39,7 +39,7 @@ def write_result(path: Path, text: str) -> None:
     try:
         if not target.exists() or target.is_file():
             with contextlib.suppress(OSError):
-                _replace(target, data)
+                replace_file(target, data)
                 return
         with target.open("wb", buffering=0) as file:
             file.write(data)
@@ -47,7 +47,8 @@ def write_result(path: Path, text: str) -> None:
         raise _refused(path, error) from None
 
 
-def _replace(target: Path, data: bytes) -> None:
+def replace_file(target: Path, data: bytes) -> None:
+    """Give a file new content, so that a reader sees the old one or the new one. Raises `OSError`."""
     import tempfile
 
     descriptor, name = tempfile.mkstemp(prefix=".", dir=target.parent)

@@ -11,7 +11,7 @@ import click
 from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.output import Output
 from ovms_converter.cli.session import Session
-from ovms_converter.cli.units import size
+from ovms_converter.units import size
 
 if TYPE_CHECKING:
     from ovms_converter.demo.store import Entry
