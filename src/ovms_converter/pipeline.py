@@ -123,6 +123,8 @@ class _Run:
                         log_level=level,
                     )
                 )
+            if without_effect := self.request.arguments.without_effect:
+                self.listen(Note("info", f"accepted without an effect: {', '.join(without_effect)}"))
             self.acquisition.look()
             self.destination.check_writable()
             model, tree = self.acquisition.fetch(work / "source", self.stage)

@@ -11,6 +11,7 @@ from typing import Any
 from ovms_converter._version import __version__
 from ovms_converter.engine.job import ConvertedModel, Port
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.repository.graph import read_graph
 from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
@@ -50,7 +51,7 @@ def fingerprint(
     decisive = {
         "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
         "format": [model.format, request.output_format],
-        "arguments": request.arguments.to_values(),
+        "arguments": _meaning(request.arguments),
         "stem": request.model_name or model.stem,
         "versions": [__version__, openvino_version],
     }
@@ -103,8 +104,15 @@ def build_record(
         "verification": converted.verified if converted else "not verified: published as it was",
         "comparison": [asdict(output) for output in converted.comparison] if converted else [],
         "notes": list(converted.notes) if converted else [],
+        "without_effect": list(request.arguments.without_effect),
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
     }
+
+
+def _meaning(arguments: OptimizerArguments) -> dict[str, str]:
+    """The arguments that act on the result, as text by name."""
+    silent = {*arguments.without_effect, "log_level", "framework"}
+    return {name: text for name, text in arguments.to_values().items() if name not in silent}
 
 
 def _minimum_openvino(converted: ConvertedModel | None) -> str | None:

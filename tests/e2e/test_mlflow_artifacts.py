@@ -84,6 +84,20 @@ def test_another_parameter_makes_another_version(s3: S3Bucket) -> None:
     assert json.loads(s3.get("out/2/conversion.json"))["inputs"][0]["shape"].startswith("[3,")
 
 
+def test_parameters_without_an_effect_are_told_once_and_make_no_version(tmp_path: Path) -> None:
+    model, served = str(ARTIFACTS[0] / "model"), tmp_path / "served"
+    command = ("convert", model, str(served), "--extra-args", "--silent --disable_fusing")
+
+    done = run_command(*command, environ=os.environ)
+    record = json.loads((served / "1" / "conversion.json").read_text())
+    again = run_command("convert", model, str(served), environ=os.environ)
+
+    assert done.stderr.count("accepted without an effect: disable_fusing, silent") == 1, done.stderr
+    assert record["without_effect"] == ["disable_fusing", "silent"]
+    assert not any("without an effect" in note for note in record["notes"])
+    assert "is there already" in again.stderr
+
+
 def _logged_version(artifact: Path) -> str | None:
     lines = (artifact / "model" / "MLmodel").read_text().splitlines()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("mlflow_version:")), None)

@@ -108,6 +108,20 @@ def test_half_precision_only_if_asked_for(values: dict[str, str], half: bool) ->
     assert parse(**values).half_precision is half
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({}, ()),
+        ({"silent": "true", "progress": "1", "scale": "2"}, ("progress", "silent")),
+        ({"disable_nhwc_to_nchw": "true", "silent": "no"}, ("disable_nhwc_to_nchw",)),
+        ({"mapping_config": "true"}, ("mapping_config",)),
+        ({"mapping_config": "true", "rename": "x=image"}, ()),
+    ],
+)
+def test_what_changes_nothing_is_told(values: dict[str, str], names: tuple[str, ...]) -> None:
+    assert parse(**values).without_effect == names
+
+
 honoured = [p.name for p in PARAMETERS if p.optimizer and p.support is not Support.REFUSED]
 
 

@@ -94,6 +94,16 @@ class OptimizerArguments:
         return values
 
     @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The names of the arguments that were accepted and change nothing in the result."""
+        names = [name for name, _ in self.no_ops]
+        if self.disable_nhwc_to_nchw:
+            names.append("disable_nhwc_to_nchw")
+        if self.mapping_config and not self.rename:
+            names.append("mapping_config")
+        return tuple(sorted(names))
+
+    @property
     def half_precision(self) -> bool:
         """Whether the weights are stored as FP16."""
         if self.compress_to_fp16 is not None:

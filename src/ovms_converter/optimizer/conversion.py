@@ -35,7 +35,7 @@ class Conversion:
     """A converted model, with exactly one name for each input and output, ready to be saved.
 
     It reads its weights from the source and from `scratch`, which must stay where they are until it is saved.
-    `notes` are plain lines for the user, each once.
+    `notes` are warnings and hints for the user, each once.
     """
 
     model: Model
@@ -56,7 +56,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
     layouts = resolve_layouts(arguments, source, ends)
-    notes = [*_no_ops(arguments), *_layout_hint(source, converted, ends, arguments)]
+    notes = _layout_hint(source, converted, ends, arguments)
     converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
     if arguments.static_shape:
         fold_shapes(converted)
@@ -162,17 +162,9 @@ def _public_names(arguments: OptimizerArguments, source: GraphSource, ends: Ends
     return ends
 
 
-def _no_ops(arguments: OptimizerArguments) -> list[str]:
-    names = [name for name, _ in arguments.no_ops] + ["disable_nhwc_to_nchw"] * arguments.disable_nhwc_to_nchw
-    names += ["mapping_config (nothing is renamed)"] * (arguments.mapping_config and not arguments.rename)
-    return [f"accepted without an effect: {', '.join(names)}"] if names else []
-
-
 def _layout_hint(source: GraphSource, model: Model, ends: Ends, arguments: OptimizerArguments) -> list[str]:
     if source.framework not in CHANNELS_LAST:
-        kept = (
-            "it is for TensorFlow" if source.framework != "onnx" else "ONNX models are channels-first"
-        )
+        kept = "it is for TensorFlow" if source.framework != "onnx" else "ONNX models are channels-first"
         return [f"nhwc_to_nchw changes nothing: {kept}"] * arguments.nhwc_to_nchw
     if source.framework != "tf" or arguments.nhwc_to_nchw or arguments.disable_nhwc_to_nchw:
         return []
