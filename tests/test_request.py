@@ -43,6 +43,14 @@ def test_the_output_is_reported_as_it_was_given() -> None:
         ({"input_model": "s3://b/m", "batch": "none"}, "batch", "`none`"),
         ({"input_model": "s3://b/m", "model_version": "0"}, "model_version", "`0`"),
         ({"input_model": "s3://b/m", "model_name": "../x"}, "model_name", "`../x`"),
+        ({"input_model": "s3://b/m", "timeout": "0"}, "timeout", "`0`"),
+        ({"input_model": "s3://b/m", "timeout": "-1"}, "timeout", "above 0"),
+        ({"input_model": "s3://b/m", "timeout": "inf"}, "timeout", "`inf`"),
+        ({"input_model": "s3://b/m", "memory_limit": "0"}, "memory_limit", "`0`"),
+        ({"input_model": "s3://b/m", "memory_limit": "5XB"}, "memory_limit", "`5XB`"),
+        ({"input_model": "s3://b/m", "memory_limit": "-1"}, "memory_limit", "`-1`"),
+        ({"input_model": "s3://b/m", "tolerance": "0"}, "tolerance", "`0`"),
+        ({"input_model": "s3://b/m", "tolerance": "1", "verify": "off"}, "tolerance", "compares nothing"),
         ({"input_model": "http://host/m.onnx"}, "output_model", "http://host/m.onnx"),
         ({"input_model": "s3://b/m", "output_model": "http://host/m"}, "output_model", "http://host/m"),
         ({"input_model": "s3://b/m", "extra_args": "--no_such_option 1"}, None, "no_such_option"),
@@ -59,6 +67,30 @@ def test_what_cannot_be_is_refused_by_name(values: dict[str, str], parameter: st
     assert said in refused.value.message
     if parameter:
         assert refused.value.parameter == parameter
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1048576", 1 << 20),
+        ("512MiB", 512 << 20),
+        ("512 mib", 512 << 20),
+        ("4Gi", 4 << 30),
+        ("4G", 4 * 10**9),
+        ("1.5GB", 15 * 10**8),
+        ("1TiB", 1 << 40),
+        ("", None),
+    ],
+)
+def test_memory_in_the_usual_units(text: str, size: int | None) -> None:
+    assert request(input_model="s3://b/m", memory_limit=text).memory_limit == size
+
+
+def test_limits() -> None:
+    made = request(input_model="s3://b/m", timeout="0.5", tolerance="1e-3")
+    assert (made.timeout, made.tolerance) == (0.5, 0.001)
+    assert request(input_model="s3://b/m").timeout == 3600
+    assert request(input_model="s3://b/m").tolerance is None
 
 
 def test_a_near_miss_is_suggested() -> None:

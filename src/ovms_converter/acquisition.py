@@ -1,6 +1,6 @@
 """From a URL to a recognised model on this machine: the first two stages of a conversion."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +14,32 @@ from ovms_converter.repository import RECORD
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_source
 from ovms_converter.storage.archive import may_be_archive, unpacked
-from ovms_converter.storage.base import Entry, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.base import Entry, FetchedTree, Listing, Source
 from ovms_converter.storage.location import Location
 
-__all__ = ["Acquisition", "StageReport", "directory_of"]
+__all__ = ["Acquisition", "Meter", "StageReport", "directory_of"]
 
 _ARCHIVE_START = 512
 _SCRATCH = ".ovms-"
+
+
+class Meter(Protocol):
+    """Counts the bytes of a stage."""
+
+    def __call__(self, count: int, /) -> None:
+        """`count` bytes more are through; may be called from any thread."""
+
+    def expect(self, total: int | None) -> None:
+        """The stage will move `total` bytes in all; None if that is not known."""
 
 
 class StageReport(Protocol):
     """Reports a stage while a block runs; what it yields counts bytes."""
 
     def __call__(
-        self, stage: Stage, detail: str = "", total: int | None = None
-    ) -> AbstractContextManager[Progress]:
-        """Begin a stage."""
+        self, stage: Stage, detail: str = "", total: int | None = None, *, in_place: bool = False
+    ) -> AbstractContextManager[Meter]:
+        """Begin a stage; one whose bytes stay `in_place` moves none, and what is counted does not show."""
 
 
 class SourceFiles:
@@ -87,11 +97,13 @@ class Acquisition:
         with stage(Stage.RECOGNISE, str(self._request.input)):
             model = self._recognise(files)
         sizes = files.sizes()
-        total = sum(sizes.get(path) or 0 for path in model.needs)
-        with stage(Stage.FETCH, str(self._request.input), total) as progress:
+        total = _sum([sizes.get(path) for path in model.needs])
+        in_place = not self._request.input.is_remote
+        with stage(Stage.FETCH, str(self._request.input), total, in_place=in_place) as progress:
             tree = self._source.fetch(model.needs, directory, progress)
             missing = self._companions(tree.root, model, files)
             if missing:
+                progress.expect(_sum([total, *(sizes.get(path) for path in missing)]))
                 more = self._source.fetch(missing, directory, progress)
                 tree = FetchedTree(tree.root, tree.files + more.files)
         return replace(model, needs=tuple(file.path for file in tree.files)), tree
@@ -102,7 +114,8 @@ class Acquisition:
         archive.mkdir()
         contents.mkdir()
         (entry,) = self._listing.entries
-        with stage(Stage.FETCH, str(self._request.input), entry.size) as progress:
+        in_place = not self._request.input.is_remote
+        with stage(Stage.FETCH, str(self._request.input), entry.size, in_place=in_place) as progress:
             fetched = self._source.fetch([entry.path], archive, progress)
             tree = unpacked(fetched, contents) or fetched
         files = formats.LocalFiles(tree.root, [file.path for file in tree.files])
@@ -145,6 +158,12 @@ class Acquisition:
             return not (staged or below_output or entry.path.startswith(published))
 
         return belongs
+
+
+def _sum(sizes: Sequence[int | None]) -> int | None:
+    """Bytes in all; None if one of the sizes is not known."""
+    known = [size for size in sizes if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
 
 
 def directory_of(location: Location) -> Location:

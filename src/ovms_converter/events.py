@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, TypeAlias
 
-__all__ = ["Event", "Listener", "Note", "Stage", "StageFinished", "StageProgress", "StageStarted", "ignore"]
+__all__ = [
+    "Event",
+    "Listener",
+    "Note",
+    "Stage",
+    "StageFinished",
+    "StageProgress",
+    "StageStarted",
+    "StageTotal",
+    "ignore",
+]
 
 
 class Stage(Enum):
@@ -28,6 +38,14 @@ class StageStarted:
 
 
 @dataclass(frozen=True)
+class StageTotal:
+    """A stage that runs will move `total` bytes, other than it said when it began; None if it cannot know."""
+
+    stage: Stage
+    total: int | None
+
+
+@dataclass(frozen=True)
 class StageProgress:
     """`done` bytes of the stage are through, counted from its start."""
 
@@ -37,12 +55,16 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class StageFinished:
-    """A stage is through. `seconds` is wall time, `moved` the bytes it moved."""
+    """A stage is through. `seconds` is wall time, `moved` the bytes it moved.
+
+    `in_place` is True if it found all bytes where they are needed and moved none.
+    """
 
     stage: Stage
     seconds: float
     moved: int = 0
     detail: str = ""
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +75,7 @@ class Note:
     text: str
 
 
-Event: TypeAlias = StageStarted | StageProgress | StageFinished | Note
+Event: TypeAlias = StageStarted | StageTotal | StageProgress | StageFinished | Note
 Listener: TypeAlias = Callable[[Event], None]
 
 

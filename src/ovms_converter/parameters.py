@@ -305,6 +305,23 @@ _RESULT = (
         default="auto", choices=("off", "load", "compare", "auto"), example="load",
     ),
     Parameter(
+        "tolerance", Kind.NUMBER, Group.RESULT,
+        "How far the result may be from its source where `verify` compares them, relative to the source's "
+        "values. It follows from the precision by default.",
+        example="0.001",
+    ),
+    Parameter(
+        "timeout", Kind.NUMBER, Group.RESULT,
+        "Seconds that conversion and verification may take together.",
+        default="3600", example="600",
+    ),
+    Parameter(
+        "memory_limit", Kind.TEXT, Group.RESULT,
+        "Memory that conversion and verification may take: bytes, or a number with a unit (`MB`, `MiB`, "
+        "`GB`, `GiB`). Weights that are mapped from files do not count. No limit by default.",
+        example="4GiB",
+    ),
+    Parameter(
         "mapping_config", Kind.FLAG, Group.RESULT,
         "Leave the names in the model and let OpenVINO Model Server map them: the names of `rename` go into "
         "a `mapping_config.json` beside it.",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.command_line import parse_extra_args
-from ovms_converter.optimizer.syntax import parse_flag
+from ovms_converter.optimizer.syntax import parse_flag, parse_number
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
 from ovms_converter.storage.location import Location
 
@@ -18,6 +18,15 @@ __all__ = ["ConversionRequest", "Given", "build_request"]
 _SCHEMES_OUT = ("s3", "gs", "az", "file")
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MEMORY = re.compile(
+    r"(?P<number>[0-9]{1,18}(\.[0-9]{1,9})?) ?(?P<unit>|[kmgt]i?b?|b)", re.IGNORECASE | re.ASCII
+)
+_MEMORY_UNITS = {"": 1, "b": 1} | {
+    f"{letter}{rest}": base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for base, rest in ((1000, ""), (1000, "b"), (1024, "i"), (1024, "ib"))
+}
+"""Bytes in a unit, by its name in small letters: Kubernetes' and the usual ones."""
 _FILE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]*")
 _OPTIMIZER_NAMES = frozenset(parameter.name for parameter in PARAMETERS if parameter.optimizer)
 
@@ -41,6 +50,9 @@ class ConversionRequest:
     `keep`           how many versions are left after publishing, None for all
     `dry_run`        True if nothing is published
     `verify`         "auto", "off", "load" or "compare"
+    `tolerance`      largest relative error of a comparison, None for what the precision suggests
+    `timeout`        seconds that conversion and verification may take
+    `memory_limit`   bytes of private memory that they may take, None for no limit
     `parameters`     what was given, by name, for the record
     """
 
@@ -52,6 +64,9 @@ class ConversionRequest:
     model_name: str | None
     model_version: str
     verify: str
+    tolerance: float | None
+    timeout: float
+    memory_limit: int | None
     keep: int | None
     dry_run: bool
     parameters: Mapping[str, Given]
@@ -101,6 +116,9 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_name=stem,
         model_version=version,
         verify=value_of("verify"),
+        tolerance=_tolerance(value_of("tolerance"), value_of("verify")),
+        timeout=_above_zero(value_of("timeout"), "timeout"),
+        memory_limit=_memory(value_of("memory_limit")),
         keep=_keep(value_of("keep")),
         dry_run=parse_flag(value_of("dry_run"), "dry_run"),
         parameters=MappingProxyType(values),
@@ -162,6 +180,39 @@ def _keep(value: str) -> int | None:
             parameter="keep",
         )
     return int(value)
+
+
+def _above_zero(value: str, name: str) -> float:
+    number = parse_number(value, name)
+    if number <= 0:
+        raise RequestError(f"`{name}` is `{value}`; it is a number above 0", parameter=name)
+    return number
+
+
+def _tolerance(value: str, verify: str) -> float | None:
+    if not value:
+        return None
+    if verify in ("off", "load"):
+        raise RequestError(
+            f"`tolerance` is given, and `verify` is `{verify}`, which compares nothing",
+            hint="compare with `--verify compare`, or leave `tolerance` out",
+            parameter="tolerance",
+        )
+    return _above_zero(value, "tolerance")
+
+
+def _memory(value: str) -> int | None:
+    if not value:
+        return None
+    match = _MEMORY.fullmatch(value)
+    size = int(float(match["number"]) * _MEMORY_UNITS[match["unit"].lower()]) if match else 0
+    if size < 1:
+        raise RequestError(
+            f"`memory_limit` is `{value}`; it is a number of bytes, or a number and a unit such as `MiB`",
+            hint="for example `4GiB`, `4Gi` or `512MB`",
+            parameter="memory_limit",
+        )
+    return size
 
 
 def _source(values: Mapping[str, Given]) -> Location:

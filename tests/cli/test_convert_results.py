@@ -259,6 +259,7 @@ class TestJsonLog:
             "stage": "fetch",
             "seconds": 0.5,
             "bytes": 2_000_000,
+            "in_place": False,
             "detail": "",
         }
         assert records[-1]["url"] == "s3://b/o"

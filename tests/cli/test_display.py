@@ -8,7 +8,7 @@ import pytest
 
 from command_line import CommandLine, FakePipeline, Terminal
 from ovms_converter.errors import VerificationError
-from ovms_converter.events import Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.events import Note, Stage, StageFinished, StageProgress, StageStarted, StageTotal
 from ovms_converter.units import duration, rate, size
 
 RUN = ("convert", "s3://b/m", "s3://b/o")
@@ -89,6 +89,49 @@ def test_a_stage_that_takes_long_is_told_about_again_and_again() -> None:
     first, second, *_ = stream.getvalue().splitlines()
     assert re.fullmatch(r"fetch: 0\.\d\d s so far, 1\.00 MB of 4\.00 MB \(25 %\)(, .*B/s)?", first)
     assert second.startswith("fetch: ")
+
+
+def test_a_total_that_grows_counts_from_then_on() -> None:
+    from ovms_converter.cli.display import LineDisplay
+    from ovms_converter.cli.output import Output
+
+    stream = io.StringIO()
+    with LineDisplay(Output({}, stderr=stream), heartbeat_seconds=0.01) as display:
+        display(StageStarted(Stage.FETCH, "s3://b/m", 1_000))
+        display(StageTotal(Stage.FETCH, 4_000_000))
+        display(StageProgress(Stage.FETCH, 1_000_000))
+        deadline = time.monotonic() + 30
+        while "so far" not in stream.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "1.00 MB of 4.00 MB (25 %)" in stream.getvalue()
+
+
+def test_a_total_that_grows_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ovms_converter.cli.live import LiveDisplay
+    from ovms_converter.cli.output import Output
+
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    with LiveDisplay(Output({"TERM": "xterm"}, stderr=stream)) as display:
+        display(StageTotal(Stage.FETCH, 4))
+        display(StageStarted(Stage.FETCH, "s3://b/m", 1_000))
+        display(StageTotal(Stage.FETCH, 4_000_000))
+        display(StageProgress(Stage.FETCH, 1_000_000))
+    assert any("1.00 MB / 4.00 MB" in line for line in last_screen(stream.getvalue()))
+
+
+def test_read_in_place_is_told() -> None:
+    from ovms_converter.cli.display import LineDisplay
+    from ovms_converter.cli.live import LiveDisplay
+    from ovms_converter.cli.output import Output
+
+    lines, screen = io.StringIO(), Terminal()
+    with LineDisplay(Output({}, stderr=lines)) as line_display:
+        line_display(StageFinished(Stage.FETCH, 0.01, 0, "/models/m", in_place=True))
+    with LiveDisplay(Output({"TERM": "xterm"}, stderr=screen)) as live_display:
+        live_display(StageFinished(Stage.FETCH, 0.01, 0, "/models/m", in_place=True))
+    assert re.fullmatch(r"fetch +0\.01 s  read in place  /models/m\n", lines.getvalue())
+    assert any(re.fullmatch(r"[✓*] fetch +in place +0\.01 s", row) for row in last_screen(screen.getvalue()))
 
 
 def test_notes_go_above_the_table_and_lose_their_secrets(command: CommandLine, fake: FakePipeline) -> None:

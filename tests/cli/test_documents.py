@@ -40,7 +40,7 @@ def test_every_command_is_accepted(
     environ = dict(word.split("=", 1) for word in words[:start])
     if words[1:] == ["convert"] and not environ:
         environ = {"FUSEML_INPUT_MODEL": "s3://models/run42/model"}
-    argv = ["convert" if word in ("doctor", "inspect") else word for word in words[start + 1 :]]
+    argv = ["convert" if word in ("doctor", "inspect", "verify") else word for word in words[start + 1 :]]
     finished = command(*argv, **environ)
     assert finished.code == 0, finished.err
     assert fake.requests

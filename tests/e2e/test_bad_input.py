@@ -1,4 +1,4 @@
-"""Ten ways to ask for what cannot be: each ends in its exit code with a plain line and writes nothing."""
+"""Ways to ask for what cannot be: each ends in its exit code with a plain line and writes nothing."""
 
 import os
 from collections.abc import Callable
@@ -80,6 +80,34 @@ def placeholder(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
     return [s3.url("good/model.onnx")]
 
 
+def too_slow(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
+    return [s3.url("good/model.onnx"), "--timeout", "0.001"]
+
+
+def too_little_memory(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
+    environ["FUSEML_MEMORY_LIMIT"] = "1MiB"
+    return [s3.url("good/model.onnx")]
+
+
+def too_strict(s3: S3Bucket, environ: dict[str, str]) -> list[str]:
+    rng = np.random.default_rng(0)
+    size = 256
+    weight = numpy_helper.from_array(rng.standard_normal((size, size)).astype(np.float32), "weight")
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["features", "weight"], ["product"]),
+            helper.make_node("Tanh", ["product"], ["scores"]),
+        ],
+        "rounded",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", size])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", size])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    s3.put("rounded/model.onnx", model.SerializeToString())
+    return [s3.url("rounded/model.onnx"), "--data_type", "FP16", "--tolerance", "1e-9", "--verify", "compare"]
+
+
 Case = Callable[[S3Bucket, dict[str, str]], list[str]]
 
 
@@ -96,6 +124,9 @@ Case = Callable[[S3Bucket, dict[str, str]], list[str]]
         (unknown_input, 2, "features"),
         (unwritable, 3, "OUTPUT_AWS"),
         (placeholder, 2, "{{inputs.batch}}"),
+        (too_slow, 5, "`timeout`"),
+        (too_little_memory, 7, "`memory_limit`"),
+        (too_strict, 6, "`scores`"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -5,9 +5,13 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import ovms_converter
+from ovms_converter.events import Event, Stage, StageFinished, StageProgress, StageTotal
 from served import download, run_command
 from servers import GcsBucket, S3Bucket
 
@@ -58,6 +62,41 @@ def test_results_below_the_source_are_not_taken_for_models(s3: S3Bucket) -> None
     assert ovms_converter.convert(s3.url("model"), s3.url("model/ovms"), environ=s3.environ()).version == 1
     again = ovms_converter.convert(s3.url("model"), s3.url("model/ovms"), environ=s3.environ())
     assert (again.version, again.published) == (1, False)
+
+
+def test_weights_in_a_file_of_their_own_count_for_the_progress(s3: S3Bucket, tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "weight")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "weight"], ["y"])],
+        "outside",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 64])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="net.weights", size_threshold=0)
+    size = path.stat().st_size + (tmp_path / "net.weights").stat().st_size
+    s3.put_tree("net", tmp_path)
+    told: list[Event] = []
+
+    ovms_converter.convert(s3.url("net"), str(tmp_path / "out"), environ=s3.environ(), listener=told.append)
+
+    assert StageTotal(Stage.FETCH, size) in told
+    fetched = [
+        event.done for event in told if isinstance(event, StageProgress) and event.stage is Stage.FETCH
+    ]
+    assert fetched[-1] == size
+
+
+def test_a_local_source_stays_where_it_is(tmp_path: Path) -> None:
+    told: list[Event] = []
+
+    ovms_converter.convert(str(MODEL), str(tmp_path / "out"), listener=told.append)
+
+    (fetched,) = [event for event in told if isinstance(event, StageFinished) and event.stage is Stage.FETCH]
+    assert (fetched.in_place, fetched.moved) == (True, 0)
+    assert not [event for event in told if isinstance(event, StageProgress) and event.stage is Stage.FETCH]
 
 
 def test_from_google_to_google(gcs: GcsBucket) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ovms_converter.cli.output import Level, Output
-from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted, StageTotal
 from ovms_converter.units import duration, rate, size
 
 __all__ = ["Display", "JsonDisplay", "LineDisplay", "open_display"]
@@ -70,6 +70,9 @@ class LineDisplay(Display):
         """Show one event."""
         if isinstance(event, StageStarted):
             self._running[event.stage] = _Running(time.monotonic(), event.total)
+        elif isinstance(event, StageTotal):
+            if running := self._running.get(event.stage):
+                running.total = event.total
         elif isinstance(event, StageProgress):
             if running := self._running.get(event.stage):
                 running.done = event.done
@@ -85,6 +88,8 @@ class LineDisplay(Display):
         if event.moved:
             speed = rate(event.moved, event.seconds)
             facts.append(f"{size(event.moved)} ({speed})" if speed else size(event.moved))
+        if event.in_place:
+            facts.append("read in place")
         if event.detail:
             facts.append(event.detail)
         self._info("  ".join(facts))
@@ -128,6 +133,7 @@ class JsonDisplay(LineDisplay):
                 "stage": event.stage.value,
                 "seconds": round(event.seconds, 3),
                 "bytes": event.moved,
+                "in_place": event.in_place,
                 "detail": event.detail,
             },
         )

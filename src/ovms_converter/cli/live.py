@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ovms_converter.cli.display import Display
 from ovms_converter.cli.output import Level, Output
-from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted
+from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted, StageTotal
 from ovms_converter.units import duration, rate, size
 
 __all__ = ["LiveDisplay"]
@@ -29,6 +29,7 @@ class _Row:
     total: int | None
     done: int = 0
     seconds: float | None = None
+    in_place: bool = False
 
 
 class LiveDisplay(Display):
@@ -63,6 +64,9 @@ class LiveDisplay(Display):
         """Take one event into the table, or print a note above it."""
         if isinstance(event, StageStarted):
             self._rows[event.stage] = _Row(time.monotonic(), event.total)
+        elif isinstance(event, StageTotal):
+            if row := self._rows.get(event.stage):
+                row.total = event.total
         elif isinstance(event, StageProgress):
             if row := self._rows.get(event.stage):
                 row.done = event.done
@@ -70,6 +74,7 @@ class LiveDisplay(Display):
             row = self._rows.setdefault(event.stage, _Row(time.monotonic(), None))
             row.seconds = event.seconds
             row.done = event.moved
+            row.in_place = event.in_place
         elif isinstance(event, Note) and self._output.shows(_LEVELS[event.level]):
             self._print(event)
 
@@ -110,6 +115,8 @@ class LiveDisplay(Display):
 
     def _moved(self, row: _Row, seconds: float, wide: bool) -> tuple[ProgressBar | Text, str, str]:
         """Bar, bytes and rate of a row; all empty for a stage that moves nothing."""
+        if row.in_place:
+            return Text(""), "in place", ""
         if not row.total and not row.done:
             return Text(""), "", ""
         finished = row.seconds is not None

@@ -26,10 +26,11 @@ _OUT_OF_MEMORY = (
     "could not create a memory object",
     "bad_array_new_length",
     "resource temporarily unavailable",
+    "failed to map segment",
 )
 _OUT_OF_DISK = ("no space left on device", "iostream error", "file too large", "disk quota exceeded")
 
-_MORE_MEMORY = "give the step more memory"
+_MORE_MEMORY = "give the step more memory, or raise `memory_limit` if it was given"
 _SHOW = "run again with `--log_level DEBUG` to see what it printed"
 _MORE_DISK = "free some space, or point TMPDIR at a larger disk"
 
@@ -72,7 +73,7 @@ def of_limit(seconds: float, doing: str) -> ModelError:
     """The error for a child that was ended because it took too long."""
     return ModelError(
         f"the converter process did not finish within {seconds:g} s while {doing}",
-        hint="the model may be damaged; a very large one needs a longer time limit",
+        hint="the model may be damaged; a very large one needs a higher `timeout`",
     )
 
 
