@@ -1,174 +1,147 @@
 """Convert the same models with this project and with `ovc`, side by side, in one run.
 
-    python benchmarks/convert.py [--models mlp-1g,resnet50] [--repeat 3] [--directory DIR]
+    python benchmarks/convert.py [--models mlp-1g,resnet50] [--repeat 5] [--directory DIR]
+                                 [--tensorflow PYTHON]
 
-The models are made here, with numpy and onnx, with random weights:
+It needs the test requirements, about four times the largest model's size on a disk, and, for SavedModels, a
+Python with TensorFlow that makes them; nothing else uses it. For the models see models.py.
 
-    mlp-1g     16 MatMul of 4096 x 4096, 1 GiB, external data
-    mlp-4g     64 of them, 4 GiB
-    mlp-inline 1 GiB inside the .onnx file
-    resnet50   ResNet-50's convolutions, 102 MB, inside the .onnx file
+`ours` is the whole `convert` command, from a local path to a local repository: it hashes source and result,
+loads and runs the result, and has it on the disk when it ends. `ours, off` does not load and run it. `ovc`
+writes the same IR, and does none of these. What it left in the system's write buffers is shown as `flush s`:
+the time to have the result on the disk after the command has ended.
 
-`ours` is the whole `convert` command, from a local path to a local repository, with the verification run;
-`ours, off` is without it; `ovc` writes the same IR and verifies nothing. The median of the runs by wall time
-is shown. Peak memory is anonymous memory of the process tree (see measure.py).
+The tools take turns. Shown are medians: wall time, CPU time, and peak anonymous memory of the process tree
+(see measure.py); and how many times ours is better in each.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median_low
-
-import numpy as np
-import onnx
-from onnx import TensorProto, helper
+from statistics import median
 
 from measure import Measurement, measure
+from models import MODELS, SAVED_MODELS, make
 
-_PRECISIONS = ("FP32", "FP16")
-
-
-def write_mlp(path: Path, layers: int, *, external: bool = True, width: int = 4096) -> None:
-    """A chain of `layers` MatMul + Relu of `width` x `width` float32 each, with a free batch."""
-    generator = np.random.default_rng(0)
-    graph = onnx.GraphProto(name="mlp")
-    weights_path = path.with_name(f"{path.name}.data")
-    value = "x"
-    with weights_path.open("wb") as weights:
-        for layer in range(layers):
-            data = generator.standard_normal((width, width), dtype=np.float32) / np.float32(np.sqrt(width))
-            tensor = graph.initializer.add(name=f"w{layer}", data_type=TensorProto.FLOAT, dims=data.shape)
-            if external:
-                tensor.data_location = TensorProto.EXTERNAL
-                place = {"location": weights_path.name, "offset": weights.tell(), "length": data.nbytes}
-                for key, entry in place.items():
-                    tensor.external_data.add(key=key, value=str(entry))
-                weights.write(data.tobytes())
-            else:
-                tensor.raw_data = data.tobytes()
-            graph.node.append(helper.make_node("MatMul", [value, f"w{layer}"], [f"m{layer}"]))
-            graph.node.append(helper.make_node("Relu", [f"m{layer}"], [f"r{layer}"]))
-            value = f"r{layer}"
-    if not external:
-        weights_path.unlink()
-    _write(graph, path, value, ["N", width], ["N", width])
+_PEER = "ovc"
 
 
-def write_resnet50(path: Path) -> None:
-    """The convolutions, shortcuts and classifier of ResNet-50 (batch norms folded), 25.5 million weights."""
-    generator = np.random.default_rng(0)
-    graph = onnx.GraphProto(name="resnet50")
+@dataclass(frozen=True)
+class Run:
+    """One run of one tool, and the seconds that flushing its result took afterwards."""
 
-    def weight(name: str, *shape: int) -> str:
-        data = generator.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(np.prod(shape[1:])))
-        graph.initializer.append(onnx.numpy_helper.from_array(data, name))
-        return name
-
-    def node(kind: str, *inputs: str, **attributes: object) -> str:
-        name = f"{kind.lower()}{len(graph.node)}"
-        graph.node.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
-        return name
-
-    def convolution(value: str, taken: int, given: int, size: int, stride: int = 1) -> str:
-        name = f"conv{len(graph.node)}"
-        kernel = weight(f"{name}.weight", given, taken, size, size)
-        bias = weight(f"{name}.bias", given)
-        return node("Conv", value, kernel, bias, strides=[stride] * 2, pads=[size // 2] * 4)
-
-    value = node("Relu", convolution("x", 3, 64, 7, 2))
-    value = node("MaxPool", value, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    taken = 64
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        width = 64 << stage
-        for block in range(blocks):
-            stride = 2 if stage and not block else 1
-            inner = node("Relu", convolution(value, taken, width, 1))
-            inner = node("Relu", convolution(inner, width, width, 3, stride))
-            inner = convolution(inner, width, 4 * width, 1)
-            shortcut = value if block else convolution(value, taken, 4 * width, 1, stride)
-            value = node("Relu", node("Add", inner, shortcut))
-            taken = 4 * width
-    value = node("Flatten", node("GlobalAveragePool", value))
-    value = node("Gemm", value, weight("fc.weight", 1000, taken), weight("fc.bias", 1000), transB=1)
-    _write(graph, path, value, ["N", 3, 224, 224], ["N", 1000])
+    measured: Measurement
+    flush: float
 
 
-def _write(
-    graph: onnx.GraphProto, path: Path, value: str, taken: Sequence[int | str], given: Sequence[int | str]
-) -> None:
-    graph.node.append(helper.make_node("Identity", [value], ["y"]))
-    graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, taken))
-    graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, given))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    with path.open("wb") as file:
-        file.write(model.SerializeToString())
+@dataclass(frozen=True)
+class Row:
+    """The medians over a tool's runs; MiB."""
+
+    wall: float
+    cpu: float
+    flush: float
+    anonymous: float
 
 
-MODELS: Mapping[str, Callable[[Path], None]] = {
-    "mlp-1g": partial(write_mlp, layers=16),
-    "mlp-4g": partial(write_mlp, layers=64),
-    "mlp-inline": partial(write_mlp, layers=16, external=False),
-    "resnet50": write_resnet50,
-}
-
-
-def _commands(model: Path, output: Path, precision: str) -> Mapping[str, Sequence[str]]:
+def commands(model: Path, output: Path, precision: str) -> Mapping[str, Sequence[str]]:
+    """What every tool is called with."""
     scripts = Path(sysconfig.get_path("scripts"))
-    ours = [sys.executable, "-m", "ovms_converter", "convert", str(model), str(output), "--quiet"]
+    ours = [str(scripts / "ovms-converter"), "convert", str(model), str(output), "--quiet"]
     ours += ["--data-type", precision]
     compress = f"--compress_to_fp16={precision == 'FP16'}"
     return {
         "ours": ours,
         "ours, off": [*ours, "--verify", "off"],
-        "ovc": [str(scripts / "ovc"), str(model), "--output_model", str(output / "model.xml"), compress],
+        _PEER: [str(scripts / _PEER), str(model), "--output_model", str(output / "model.xml"), compress],
     }
 
 
-def _median(runs: Sequence[Measurement]) -> Measurement:
-    middle = median_low(run.wall for run in runs)
-    return next(run for run in runs if run.wall == middle)
+def run(command: Sequence[str], output: Path) -> Run:
+    """Run a tool into an empty directory, which is gone afterwards."""
+    output.mkdir()
+    measured = measure(command)
+    started = time.perf_counter()
+    for path in output.rglob("*"):
+        handle = os.open(path, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+    flush = time.perf_counter() - started
+    shutil.rmtree(output)
+    if measured.returncode:
+        raise SystemExit(f"`{' '.join(command)}` failed")
+    return Run(measured, flush)
+
+
+def medians(runs: Sequence[Run]) -> Row:
+    """The medians, each for itself."""
+    return Row(
+        median(each.measured.wall for each in runs),
+        median(each.measured.cpu for each in runs),
+        median(each.flush for each in runs),
+        median(each.measured.peak_anonymous for each in runs),
+    )
+
+
+def compare(model: Path, output: Path, precision: str, repeat: int) -> dict[str, Row]:
+    """Run all tools in turns."""
+    runs: dict[str, list[Run]] = {}
+    for _ in range(repeat):
+        for tool, command in commands(model, output, precision).items():
+            runs.setdefault(tool, []).append(run(command, output))
+    return {tool: medians(of_tool) for tool, of_tool in runs.items()}
+
+
+def lines(name: str, precision: str, rows: Mapping[str, Row]) -> list[str]:
+    """A Markdown table row for each tool. The peer's wall time counts with its flush: ours is complete."""
+    peer = rows[_PEER]
+    told = []
+    for tool, row in rows.items():
+        times = ""
+        if tool != _PEER:
+            ratios = (
+                (peer.wall + peer.flush) / (row.wall + row.flush),
+                peer.cpu / row.cpu,
+                peer.anonymous / row.anonymous,
+            )
+            times = " / ".join(f"{ratio:.1f}" for ratio in ratios)
+        told.append(
+            f"| {name} | {precision} | {tool} | {row.wall:.2f} | {row.flush:.2f} | {row.cpu:.2f} "
+            f"| {row.anonymous:.0f} | {times} |"
+        )
+    return told
 
 
 def main() -> int:
-    """Make the models, run every tool on each in turn, print one table; 1 if a run failed."""
+    """Make the models, run every tool on each in turn, print one Markdown table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", default="mlp-1g,resnet50", help=f"of {', '.join(MODELS)}")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the median is shown")
-    parser.add_argument(
-        "--directory", type=Path, help="for the models and results; needs twice the models' size"
-    )
+    known = ", ".join([*MODELS, *SAVED_MODELS])
+    parser.add_argument("--models", default="mlp-1g,resnet50", help=f"of {known}")
+    parser.add_argument("--precisions", default="FP32,FP16", help="of FP32 and FP16")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each tool")
+    parser.add_argument("--directory", type=Path, help="where models and results are written for a while")
+    parser.add_argument("--tensorflow", type=Path, metavar="PYTHON", help="makes the SavedModels")
     options = parser.parse_args()
-    failed = False
-    print(f"{'model':12}{'precision':11}{'tool':12}{'wall s':>8}{'CPU s':>8}{'peak MiB':>10}")
-    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
-        for name in options.models.split(","):
-            model = Path(directory, f"{name}.onnx")
-            MODELS[name](model)
-            for precision in _PRECISIONS:
-                output = Path(directory, "output")
-                runs: dict[str, list[Measurement]] = {}
-                for _ in range(options.repeat):
-                    for tool, command in _commands(model, output, precision).items():
-                        output.mkdir()
-                        runs.setdefault(tool, []).append(measure(command))
-                        shutil.rmtree(output)
-                for tool, measured in runs.items():
-                    run = _median(measured)
-                    failed |= any(one.returncode for one in measured)
-                    told = f"{run.wall:8.2f}{run.cpu:8.2f}{run.peak_anonymous:10.0f}"
-                    print(
-                        f"{name:12}{precision:11}{tool:12}{'failed' if run.returncode else told}", flush=True
-                    )
-            for file in Path(directory).glob(f"{name}*"):
-                file.unlink()
-    return int(failed)
+    print(
+        "| model | precision | tool | wall s | flush s | CPU s | peak MiB | times better: wall / CPU / MiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name in options.models.split(","):
+        with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+            model = make(name, Path(directory), options.tensorflow)
+            for precision in options.precisions.split(","):
+                rows = compare(model, Path(directory, "output"), precision, options.repeat)
+                print("\n".join(lines(name, precision, rows)), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
