@@ -25,6 +25,7 @@ _COMMANDS = {
     "doctor": "See whether both locations can be reached, and how",
     "lint": "See what a server would stumble over in a model repository",
     "verify": "See whether a published version is still what was published",
+    "report": "Write the story of a published version as a page to look at",
     "demo": "See it all happen on this machine, in seconds",
 }
 _REPORT = "this is a bug of ovms-converter: please report it with the lines above and its `--version`"

@@ -10,7 +10,7 @@ from ovms_converter.units import duration, size
 if TYPE_CHECKING:
     from ovms_converter.pipeline import Outcome, Port
 
-__all__ = ["outcome_document", "summary_lines"]
+__all__ = ["outcome_document", "result_line", "summary_lines"]
 
 
 def summary_lines(
@@ -28,7 +28,7 @@ def summary_lines(
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
         ("time", [duration(seconds) if terminal_width else _times(outcome, seconds)]),
-        ("result", [_result(outcome)]),
+        ("result", [result_line(outcome)]),
         ("url", [outcome.url] if with_url else []),
     ]
     return [
@@ -75,7 +75,8 @@ def _port(port: "Port") -> dict[str, str]:
     return {"name": port.name, "type": port.type, "shape": port.shape}
 
 
-def _result(outcome: "Outcome") -> str:
+def result_line(outcome: "Outcome") -> str:
+    """What became of the run, in one line."""
     if outcome.published:
         return f"version {outcome.version} (new)"
     if outcome.dry_run:

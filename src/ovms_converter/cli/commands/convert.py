@@ -13,8 +13,9 @@ from ovms_converter.cli.failures import error_fields
 from ovms_converter.cli.help import help_option, parameter_sections, render
 from ovms_converter.cli.options import ParameterCommand
 from ovms_converter.cli.output import Level, Output, Settings
+from ovms_converter.cli.reporting import check_report_file, write_report
 from ovms_converter.cli.session import Session
-from ovms_converter.cli.summary import outcome_document, summary_lines
+from ovms_converter.cli.summary import outcome_document, result_line, summary_lines
 from ovms_converter.errors import LocationError
 from ovms_converter.events import Note
 from ovms_converter.workflow.results import check_result_file, write_result
@@ -63,6 +64,7 @@ _OWN = (
     ("-q, --quiet", "Write nothing to stderr but errors"),
     ("--log-format FORMAT", "Lines on stderr as text or json [default: text]"),
     ("--result-file PATH", "Write the URL to this file as well, without a newline"),
+    ("--report FILE", "Write a page about the conversion, HTML for people, once it succeeded"),
     ("-h, --help", "Show this and exit"),
 )
 
@@ -89,6 +91,9 @@ def _convert(session: Session, /, **values: object) -> int:
     result_files = [path for path in (step.result_file, values["result_file"]) if isinstance(path, Path)]
     for path in result_files:
         check_result_file(path)
+    page = values["report"]
+    if isinstance(page, Path):
+        check_report_file(page)
 
     from ovms_converter.pipeline import run
 
@@ -97,7 +102,10 @@ def _convert(session: Session, /, **values: object) -> int:
         for warning in step.warnings:
             display(Note("warning", warning))
         outcome = run(request, environ=session.environ, listener=display)
-    _report(output, outcome, time.monotonic() - started, result_files)
+    seconds = time.monotonic() - started
+    _report(output, outcome, seconds, result_files)
+    if isinstance(page, Path):
+        _write_page(output, outcome, seconds, page)
     return 0
 
 
@@ -144,6 +152,16 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
         raise failure
 
 
+def _write_page(output: Output, outcome: "Outcome", seconds: float, path: Path) -> None:
+    """Write the report. The model is published by now, and its URL is out."""
+    from ovms_converter.report import Run, render, story_of_run
+
+    result = "" if outcome.published else result_line(outcome)
+    run = Run(outcome.seconds, seconds, result)
+    story = story_of_run(output.scrub_fields(outcome.record), outcome.url, outcome.version, run)
+    write_report(path, render(story))
+
+
 command = _Convert(
     "convert",
     callback=_convert,
@@ -153,6 +171,7 @@ command = _Convert(
         click.Option(["-q", "--quiet"], is_flag=True),
         click.Option(["--log-format"], type=click.Choice(["text", "json"]), default="text"),
         click.Option(["--result-file"], type=click.Path(path_type=Path)),
+        click.Option(["--report"], type=click.Path(path_type=Path)),
         help_option(),
     ],
 )

@@ -1,0 +1,305 @@
+"""The page, section by section. What there is nothing to tell of has no section."""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from string import Template
+
+from ovms_converter._version import __version__
+from ovms_converter.formats import FORMATS
+from ovms_converter.report.charts import bars, differences
+from ovms_converter.report.markup import Html, join, prose, tag
+from ovms_converter.report.serving import ask_command, serve_command
+from ovms_converter.report.story import File, Story
+from ovms_converter.units import duration, size
+
+__all__ = ["render"]
+
+_ORIGINS = {
+    "flag": "command line",
+    "environment": "environment",
+    "argument": "Python argument",
+    "extra_args": "extra_args",
+}
+_PROGRAMS = {"ovms_converter": "ovms-converter", "openvino": "OpenVINO"}
+
+
+def render(story: Story) -> str:
+    """The report as one HTML document that asks for nothing else: no script, no font, no request."""
+    style = _resource("style.css")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return Template(_resource("page.html")).substitute(
+        title=join(f"{story.name}, version {story.version}"),
+        style=style,
+        style_digest=f"sha256-{digest}",
+        body=join(_head(story), tag("main", *_sections(story)), _foot(story)),
+    )
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _head(story: Story) -> Html:
+    published = story.published
+    when = f" · published {published.day} {published:%B %Y, %H:%M %Z}" if published else ""
+    return tag(
+        "header",
+        tag("p", f"Model conversion report · version {story.version}{when}", class_="eyebrow"),
+        tag("h1", story.name),
+        _facts(story),
+        _notice(story),
+    )
+
+
+def _facts(story: Story) -> Html:
+    """The answers to what is asked first."""
+    facts = [
+        ("Verified", _verdict(story), story.verification),
+        ("Converted from", _capital(_format(story)), ""),
+        ("Published size", size(story.result_bytes), _change(story)),
+        ("Runs on", f"OpenVINO {story.minimum_openvino}" if story.minimum_openvino else "", "or later"),
+        ("Took", duration(story.run.seconds) if story.run else "", story.run.result if story.run else ""),
+    ]
+    return tag(
+        "dl",
+        *(
+            tag("div", tag("dt", name), tag("dd", value, tag("small", prose(more)) if more else ""))
+            for name, value, more in facts
+            if value
+        ),
+        class_="facts",
+    )
+
+
+def _verdict(story: Story) -> str:
+    if not story.verification or story.verification.startswith("not verified"):
+        return "✗ No"
+    return "✓ Compared with its source" if story.comparison else "✓ Loaded"
+
+
+def _format(story: Story) -> str:
+    """What a sentence calls the source, as "an ONNX model"."""
+    titles = {each.name: each.title for each in FORMATS}
+    return titles.get(story.source_format, story.source_format)
+
+
+def _change(story: Story) -> str:
+    """How the size changed, in words."""
+    before, after = story.source_bytes, story.result_bytes
+    if not before or not after:
+        return ""
+    share = round(100 * (after - before) / before)
+    if not share:
+        return f"as large as its source, {size(before)}"
+    return f"{abs(share)} % {'smaller' if share < 0 else 'larger'} than its source"
+
+
+def _notice(story: Story) -> Html:
+    """What a reader should know before anything else."""
+    faults = [f"`{file.path}` is not what was published: {file.fault}" for file in story.files if file.fault]
+    lines = [*faults, *story.notes]
+    if not lines:
+        return join()
+    return tag(
+        "section",
+        tag("h2", f"⚠ {'One thing' if len(lines) == 1 else f'{len(lines)} things'} to know", id="notes"),
+        tag("ul", *(tag("li", prose(line)) for line in lines)),
+        class_="notice",
+        aria_labelledby="notes",
+    )
+
+
+def _sections(story: Story) -> Iterator[Html]:
+    yield _section("flow", "What came in, what went out", _flow(story), *_sizes(story))
+    if story.inputs or story.outputs:
+        yield _section("ports", "Inputs and outputs", *_ports(story))
+    yield _section("serve", "How to serve it", *_serving(story))
+    if story.comparison:
+        yield _section("verification", "How close it is to its source", *_verification(story))
+    if story.parameters:
+        yield _section("parameters", "Parameters", *_parameters(story))
+    if story.run and story.run.stages:
+        yield _section("time", "Where the time went", *_times(story))
+    yield _section("files", "Files", *_files(story))
+    yield _section("made", "Made with", *_made(story))
+
+
+def _section(name: str, title: str, *content: str) -> Html:
+    return tag("section", tag("h2", title, id=name), *content, aria_labelledby=name)
+
+
+def _flow(story: Story) -> Html:
+    count = len(story.source_files)
+    return tag(
+        "div",
+        tag(
+            "div",
+            tag("h3", "Source"),
+            tag("p", story.source_url, class_="place"),
+            tag(
+                "p",
+                tag("strong", _capital(_format(story))),
+                f", {_count(count, 'file')}, {size(story.source_bytes)}",
+            ),
+            tag("p", prose(story.evidence), class_="muted"),
+            class_="card",
+        ),
+        tag("span", "→", class_="arrow", aria_hidden="true"),
+        tag(
+            "div",
+            tag("h3", "Model repository"),
+            tag("p", str(story.location), class_="place"),
+            tag(
+                "p",
+                tag("strong", f"Version {story.version}"),
+                f", {_count(len(story.files), 'file')}, {size(story.result_bytes)}",
+            ),
+            tag("p", "a newer version lies beside it", class_="muted") if not story.newest else "",
+            class_="card",
+        ),
+        class_="flow",
+    )
+
+
+def _sizes(story: Story) -> Iterator[Html]:
+    rows = [("Before", story.source_bytes), ("After", story.result_bytes)]
+    yield tag("h3", "Size")
+    yield bars([(name, count, size(count)) for name, count in rows], "Size before and after")
+
+
+def _ports(story: Story) -> Iterator[Html]:
+    for title, ports in (("Inputs", story.inputs), ("Outputs", story.outputs)):
+        rows = [[tag("code", port.name), tag("code", port.type), tag("code", port.shape)] for port in ports]
+        yield _table(title, ["Name", "Type", "Shape"], rows)
+    yield tag("p", "In a shape, ", tag("code", "?"), " stands for any size.", class_="legend")
+
+
+def _serving(story: Story) -> Iterator[Html]:
+    version = None if story.newest else story.version
+    yield tag("p", "With OpenVINO Model Server in Docker, where the credentials are in the environment:")
+    yield tag("pre", tag("code", serve_command(story.location, story.name, version, story.minimum_openvino)))
+    yield tag("p", "Is it there, and what does it take?")
+    yield tag("pre", tag("code", ask_command(story.name)))
+
+
+def _verification(story: Story) -> Iterator[Html]:
+    yield tag("p", prose(f"{_capital(story.verification)}."))
+    yield tag("figure", differences(story.comparison))
+    rows = [
+        [
+            tag("code", each.name),
+            f"{each.max_abs:.2g}",
+            f"{each.max_rel:.2g}",
+            f"{each.cosine:.7f}",
+        ]
+        for each in story.comparison
+    ]
+    columns = ["Output", "Largest absolute difference", "Largest relative", "Smallest cosine"]
+    yield _table("The worst of all samples", columns, rows, numbers=(1, 2, 3))
+
+
+def _parameters(story: Story) -> Iterator[Html]:
+    rows = [
+        [tag("code", each.name), tag("code", each.value), _ORIGINS.get(each.origin, each.origin)]
+        for each in story.parameters
+    ]
+    yield _table("", ["Given", "Value", "Where"], rows)
+    yield tag("p", "Everything else had its default.", class_="legend")
+    if story.without_effect:
+        yield tag("h3", "Accepted, and changing nothing")
+        yield tag(
+            "ul",
+            *(
+                tag("li", tag("code", name), f": {reason}" if reason else "")
+                for name, reason in story.without_effect.items()
+            ),
+        )
+
+
+def _times(story: Story) -> Iterator[Html]:
+    assert story.run
+    stages = [(stage.value.capitalize(), spent) for stage, spent in story.run.stages.items()]
+    rows = [(name, spent, duration(spent)) for name, spent in stages]
+    yield bars(rows, "Time of each stage")
+    yield tag(
+        "p", f"{duration(story.run.seconds)} in all; some of it happens at the same time.", class_="legend"
+    )
+
+
+def _files(story: Story) -> Iterator[Html]:
+    yield _file_table("Read", story.source_files)
+    yield _file_table("Published", story.files)
+    yield tag("p", "A click selects the whole SHA-256, of which the first digits are shown.", class_="legend")
+
+
+def _file_table(title: str, entries: Sequence[File]) -> Html:
+    rows = [
+        [
+            join(
+                tag("code", file.path), tag("span", f"⚠ {file.fault}", class_="fault") if file.fault else ""
+            ),
+            size(file.size) if file.size is not None else "",
+            tag("code", file.sha256, class_="digest"),
+        ]
+        for file in entries
+    ]
+    return _table(title, ["Name", "Size", "SHA-256"], rows, numbers=(1,)) if rows else join()
+
+
+def _made(story: Story) -> Iterator[Html]:
+    rows = [[_PROGRAMS.get(name, name), text] for name, text in story.versions.items()]
+    rows += [[f"MLflow artifact: {name}", tag("code", text)] for name, text in story.mlflow.items()]
+    if story.minimum_openvino:
+        rows.append(["Oldest release that reads it", f"OpenVINO {story.minimum_openvino}"])
+    if story.fingerprint:
+        rows.append(["Fingerprint", tag("code", story.fingerprint)])
+    yield _table("", ["What", "Which"], rows)
+
+
+def _foot(story: Story) -> Html:
+    return tag(
+        "footer",
+        tag(
+            "p",
+            f"From conversion.json of version {story.version}, by ovms-converter {__version__}. ",
+            "It holds all of this for programs.",
+        ),
+    )
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()
+) -> Html:
+    """A table whose first column names the rows; `numbers` are the columns that are set to the right."""
+
+    def cell(name: str, column: int, text: str, scope: str | None) -> Html:
+        return tag(name, text, scope=scope, class_="number" if column in numbers else None)
+
+    return tag(
+        "table",
+        tag("caption", title) if title else "",
+        tag("thead", tag("tr", *(cell("th", at, text, "col") for at, text in enumerate(columns)))),
+        tag(
+            "tbody",
+            *(
+                tag(
+                    "tr",
+                    *(
+                        cell("td" if at else "th", at, text, None if at else "row")
+                        for at, text in enumerate(row)
+                    ),
+                )
+                for row in rows
+            ),
+        ),
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
