@@ -31,6 +31,26 @@ def test_auto_compares_a_small_model(tmp_path: Path) -> None:
     assert result.comparison
 
 
+def test_how_often_a_loop_runs_is_never_made_up_negative(tmp_path: Path) -> None:
+    """OpenVINO runs such a loop for ever, and nobody asks for that."""
+    scalar = (value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []))
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["still"]), helper.make_node("Tanh", ["v"], ["next"])],
+        "body",
+        [*scalar, value("v", FLOAT, ["N", 4])],
+        [value("still", TensorProto.BOOL, []), value("next", FLOAT, ["N", 4])],
+    )
+    model = write(
+        tmp_path / "m.onnx",
+        [helper.make_node("Loop", ["times", "yes", "x"], ["y"], body=body)],
+        [value("times", TensorProto.INT64, []), value("x", FLOAT, ["N", 4])],
+        [value("y", FLOAT, ["N", 4])],
+        {"yes": np.array(True)},
+    )
+    result = convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert result.verified.startswith("equal to ONNX Runtime ")
+
+
 def test_what_openvino_computes_wrongly_is_not_published(tmp_path: Path) -> None:
     """SpaceToDepth of ONNX's backend tests: OpenVINO 2026.4 orders the blocks otherwise."""
     from onnx.backend.test.case.node import collect_testcases

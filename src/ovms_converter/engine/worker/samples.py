@@ -140,7 +140,8 @@ def _integers(shape: Shape, generator: np.random.Generator, draw: Draw, dtype: n
     low, high = _INTEGERS[draw]
     if dtype.kind == "b":
         low, high = 0, min(high, 2)
-    elif dtype.kind == "u":
+    elif dtype.kind == "u" or shape in ((), (1,)):
+        # One integer may be how often a loop runs, and OpenVINO takes a negative one for "for ever".
         low = max(low, 0)
     if draw is Draw.WIDE and dtype.kind in "iu" and dtype.itemsize == 1:
         low, high = (0, 256) if dtype.kind == "u" else (-128, 128)
