@@ -41,7 +41,7 @@ def test_shapes_of_input_shape_go_to_the_entries_of_input() -> None:
         ({"batch": "2", "input": "x[1,3]"}, "`batch` and `input` are both given"),
         ({"batch": "2", "input": "x", "input_shape": "[1,3]"}, "`input_shape` and `batch` are both given"),
         ({"input": "x[1]", "input_shape": "[1]"}, "given in both `input` and `input_shape`"),
-        ({"input": "x,y", "input_shape": "[1]"}, "names 2 inputs and `input_shape` gives 1 shapes"),
+        ({"input": "x,y", "input_shape": "[1]"}, "names 2 inputs and `input_shape` gives 1 shape"),
         ({"scale": "2", "scale_values": "[1,2,3]"}, "`scale` and `scale_values` are both given"),
         ({"scale": "0"}, "`scale` divides by zero"),
         ({"scale_values": "[1,0,3]"}, "`scale_values` divides by zero"),

@@ -160,7 +160,7 @@ def test_outputs_that_share_a_tensor_get_names_of_their_own(tmp_path: Path) -> N
     [
         ({"input": "nothing"}, "`input` names `nothing`"),
         ({"output": "nothing"}, "`output` names `nothing`"),
-        ({"output": "last:7"}, "has 1 inputs and 1 outputs"),
+        ({"output": "last:7"}, "has 1 input and 1 output"),
         ({"input_shape": "[1,7]"}, "does not convert with this `input_shape`"),
         ({"framework": "tf"}, "`framework` is `tf`"),
     ],

@@ -313,8 +313,8 @@ def test_what_has_no_effect_is_no_warning(model: Path, tmp_path: Path) -> None:
         ({"output": "plos"}, "`output` names `plos`", "did you mean `plus`? its outputs are `y` [?,3] f32"),
         ({"freeze_placeholder_with_value": "q->1"}, "`freeze_placeholder_with_value` names `q`", "`x` [?,3]"),
         ({"input": "two"}, "`two` is a constant", "depends on"),
-        ({"input": "4:plus"}, "the node `plus` has 2 inputs and 1 outputs", "`0:node`"),
-        ({"output": "plus:3"}, "the node `plus` has 2 inputs and 1 outputs", "`node:0`"),
+        ({"input": "4:plus"}, "the node `plus` has 2 inputs and 1 output", "`0:node`"),
+        ({"output": "plus:3"}, "the node `plus` has 2 inputs and 1 output", "`node:0`"),
         ({"input": "t,double:0"}, "`t` and `double:0` are the same place", "once"),
         ({"input": "u", "output": "t,y"}, "`input` leaves out `x`", "give it a value"),
         ({"freeze_placeholder_with_value": "x->[1 2 3]"}, "no input is left to feed", "its inputs are"),
@@ -325,7 +325,7 @@ def test_what_has_no_effect_is_no_warning(model: Path, tmp_path: Path) -> None:
         ),
         (
             {"input_shape": "[1,3],[1,3]"},
-            "`input_shape` gives 2 shapes, and the model has 1 inputs: `x`",
+            "`input_shape` gives 2 shapes, and the model has 1 input: `x`",
             "name",
         ),
         ({"framework": "tf"}, "`framework` is `tf`", "leave it out"),
@@ -333,7 +333,7 @@ def test_what_has_no_effect_is_no_warning(model: Path, tmp_path: Path) -> None:
         ({"layout": "nchw"}, "does not fit `x`, which has 2 dimensions", "[?,3]"),
         (
             {"layout": "nc,nc"},
-            "`layout` gives 2 layouts without names, and the model has 1 inputs: `x`",
+            "`layout` gives 2 layouts without names, and the model has 1 input: `x`",
             "x(nhwc)",
         ),
     ],
@@ -361,7 +361,42 @@ def test_a_shape_that_the_model_cannot_take_is_the_users_fault(tmp_path: Path) -
         converted(path, tmp_path, input_shape="[1,4]")
 
     assert "does not convert with this `input_shape`" in caught.value.message
+    assert "`[1,4]` is not the input `x` [?,3] f32 at position 1 (from 0)" in caught.value.message
     assert "`x` [?,3] f32" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter", "message"),
+    [
+        (
+            {"input_shape": "[1,4,1]"},
+            "input_shape",
+            "`[1,4,1]` has 3 dimensions, the input `x` [?,3] f32 has 2",
+        ),
+        ({"output": "t,double"}, "output", "`t` and `double` are the same place"),
+        ({"output": "two"}, "output", "`two` is a constant"),
+        ({"input": "plus[2,3]", "output": "double"}, "output", "`double` in `output` is cut off by `plus`"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    tmp_path: Path, values: dict[str, str], parameter: str, message: str
+) -> None:
+    weights = {"two": np.ones((3, 3), np.float32), "one": np.array(1, np.float32)}
+    path = write_model(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("MatMul", ["x", "two"], ["t"], name="double"),
+            helper.make_node("Add", ["t", "one"], ["y"], name="plus"),
+        ],
+        [value("x", [None, 3])],
+        [value("y", [None, 3])],
+        weights,
+    )
+    with pytest.raises(RequestError) as caught:
+        converted(path, tmp_path, **values)
+
+    assert caught.value.parameter == parameter
+    assert message in caught.value.message
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world" * 40, b"\x00" * 64])

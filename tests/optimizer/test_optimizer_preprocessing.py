@@ -104,7 +104,7 @@ def test_only_the_named_input_is_changed(tmp_path: Path) -> None:
     np.testing.assert_allclose(every["x"], -ones / 2)
     np.testing.assert_allclose(every["y"], -ones / 2)
 
-    with pytest.raises(RequestError, match="1 lists without names, and the model has 2 inputs: `a` and `b`"):
+    with pytest.raises(RequestError, match="1 list without names, and the model has 2 inputs: `a` and `b`"):
         converted(path, tmp_path, mean_values="[1]")
     with pytest.raises(RequestError, match="`mean_values` names `c`"):
         converted(path, tmp_path, mean_values="c[1]")

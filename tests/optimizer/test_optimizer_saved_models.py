@@ -156,7 +156,7 @@ def test_values_can_be_fixed_outside_and_inside(tmp_path: Path) -> None:
             "did you mean `images`? its inputs are `images` [?,8,8,3] f32",
         ),
         ({"output": "rel"}, "`output` names `rel`", "`relu`"),
-        ({"input": "3:relu"}, "the node `relu` has 1 inputs", "first input"),
+        ({"input": "3:relu"}, "the node `relu` has 1 input", "first input"),
         ({"input_shape": "[1,8,8,7]"}, "does not convert with this `input_shape`", "`images` [?,8,8,3]"),
     ],
 )

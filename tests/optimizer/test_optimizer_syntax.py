@@ -79,7 +79,7 @@ def test_reads_what_model_optimizer_read(parameter: str, text: str, expected: st
         ("input_shape", "1,3", "brackets"),
         ("input_shape", "[1,,3]", "nothing between two commas"),
         ("input_shape", "[1,-2]", "`-2` is no dimension"),
-        ("input_shape", "[..]", "`..` is no dimension"),
+        ("input_shape", "[...]", "`...` is no dimension"),
         ("input_shape", "[5..3]", "ends before it begins"),
         ("input_shape", "[1]x", "`x` is too much"),
         ("input_shape", "[٣]", "is no dimension"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer import syntax
-from ovms_converter.optimizer.suggestions import did_you_mean, listed
+from ovms_converter.optimizer.suggestions import counted, did_you_mean, listed
 from ovms_converter.optimizer.values import (
     ChannelValues,
     Frozen,
@@ -208,7 +208,8 @@ def _shapes_of_inputs(read: dict[str, Any]) -> dict[str, Any]:
         )
     if len(entries) != len(shapes):
         raise RequestError(
-            f"`input` names {len(entries)} inputs and `input_shape` gives {len(shapes)} shapes",
+            f"`input` names {counted(len(entries), 'input')} and `input_shape` gives "
+            f"{counted(len(shapes), 'shape')}",
             hint="give one shape for each entry of `input`, in the same order",
             parameter="input_shape",
         )

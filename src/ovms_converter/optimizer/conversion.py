@@ -21,7 +21,7 @@ from ovms_converter.optimizer.preprocessing import channels_first_ends, preproce
 from ovms_converter.optimizer.renaming import renamed
 from ovms_converter.optimizer.saved_model_source import SavedModelSource, read_frozen_graph
 from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
-from ovms_converter.optimizer.suggestions import listed
+from ovms_converter.optimizer.suggestions import counted, listed
 from ovms_converter.optimizer.transforms import apply_transformations, fold_shapes
 
 __all__ = ["FORMATS", "Conversion", "convert"]
@@ -139,12 +139,33 @@ def _blame(
         _read(source, Plan(), plain, scratch)
     except ModelError:
         return error
-    cause = error.message.partition(": ")[2] or error.message
+    cause = _misfit(source, plan) or error.message.partition(": ")[2] or error.message
     return RequestError(
         f"the model does not convert with this `{asked[0]}`: {cause}",
         hint=f"without it, it does; the model's inputs are {', '.join(map(str, source.inputs[:12]))}",
         parameter=asked[0],
     )
+
+
+def _misfit(source: GraphSource, plan: Plan) -> str | None:
+    """Which shape is not as the model declares it, and where; None if all are."""
+    declared = {tensor.name: tensor for tensor in source.inputs}
+    for planned in plan.inputs:
+        tensor, shape = declared.get(planned.point.name), planned.shape
+        if tensor is None or tensor.shape is None or shape is None:
+            continue
+        rank = len(shape.dimensions)
+        if rank != len(tensor.shape):
+            return f"`{shape}` has {counted(rank, 'dimension')}, the input {tensor} has {len(tensor.shape)}"
+        pairs = zip(shape.dimensions, tensor.shape, strict=True)
+        other = [
+            str(at)
+            for at, (given, own) in enumerate(pairs)
+            if own is not None and not given.low <= own <= (own if given.high is None else given.high)
+        ]
+        if other:
+            return f"`{shape}` is not the input {tensor} at position {', '.join(other)} (from 0)"
+    return None
 
 
 def _public_names(arguments: OptimizerArguments, source: GraphSource, ends: Ends) -> Ends:

@@ -6,6 +6,7 @@ every change.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ovms_converter.errors import ModelError, RequestError
@@ -88,13 +89,14 @@ def meant(source: GraphSource, typed: str, available: Sequence[str], parameter: 
     """Which of the `available` public names a name means: itself, or what mo would have called it."""
     if typed in available:
         return typed
-    try:
+    with suppress(RequestError):
         point = source.find_input(typed)
-    except RequestError:
-        point = None
-    for name in (point.name if point else None, source.find_output(typed)):
-        if name in available and name is not None:
-            return name
+        if point is not None and point.name in available:
+            return point.name
+    with suppress(RequestError):
+        output = source.find_output(typed)
+        if output is not None and output in available:
+            return output
     raise RequestError(
         f"`{parameter}` names `{typed}`, and the model has no such input or output",
         hint=did_you_mean(typed, available) or f"there are {listed(available)}",

@@ -7,7 +7,7 @@ from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ends import Ends, meant
 from ovms_converter.optimizer.source import GraphSource
-from ovms_converter.optimizer.suggestions import listed
+from ovms_converter.optimizer.suggestions import counted, listed
 from ovms_converter.optimizer.values import Layout, LayoutChange
 
 __all__ = ["check_rank", "find_dimension", "resolve_layouts"]
@@ -37,9 +37,8 @@ def _names(changes: Sequence[LayoutChange], source: GraphSource, ends: Ends, par
         return [meant(source, change.name, (*ends.inputs, *ends.outputs), parameter) for change in changes]
     if len(changes) != len(ends.inputs):
         raise RequestError(
-            f"`{parameter}` gives {len(changes)} layouts without names, and the model has "
-            f"{len(ends.inputs)} inputs: "
-            f"{listed(ends.inputs)}",
+            f"`{parameter}` gives {counted(len(changes), 'layout')} without names, and the model has "
+            f"{counted(len(ends.inputs), 'input')}: {listed(ends.inputs)}",
             hint=f"write the name before each layout: `{ends.inputs[0]}(nhwc)`",
             parameter=parameter,
         )
@@ -52,7 +51,7 @@ def check_rank(name: str, layout: Layout, shape: Sequence[object], parameter: st
     fits = named - 1 <= len(shape) if "..." in layout.dimensions else named == len(shape)
     if not fits:
         raise RequestError(
-            f"the layout `{layout}` does not fit `{name}`, which has {len(shape)} dimensions",
+            f"the layout `{layout}` does not fit `{name}`, which has {counted(len(shape), 'dimension')}",
             hint=f"its shape is [{','.join('?' if size is None else str(size) for size in shape)}]",
             parameter=parameter,
         )

@@ -35,7 +35,8 @@ _UNSUPPORTED = re.compile(
 _NOISE = re.compile(
     r"-- .* with a message:|Check '.*' failed at .*|Exception from .*|FrontEnd API failed with .*"
     r"|Errors during .* translation:"
-    r"|While validating node .*|Summary:|Model wasn't fully converted\..*"
+    r"|While validating (?:ONNX )?node .*|Shape inference input shapes .*|Summary:"
+    r"|Model wasn't fully converted\..*"
     r"|\[\w+ Frontend\] Conversion failed for .*"
 )
 

@@ -15,6 +15,7 @@ from ovms_converter.optimizer.native import Model, native_errors, opset13, ov
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.shapes import partial_shape, sizes
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
+from ovms_converter.optimizer.suggestions import counted
 
 __all__ = ["FRAMEWORKS", "EditedModel", "NativeSource"]
 
@@ -135,8 +136,8 @@ class NativeSource:
         )
         if port is None or port >= count:
             raise RequestError(
-                f"`{name}`: the operation `{node_name}` has {node.get_input_size()} inputs and "
-                f"{node.get_output_size()} outputs",
+                f"`{name}`: the operation `{node_name}` has "
+                f"{counted(node.get_input_size(), 'input')} and {counted(node.get_output_size(), 'output')}",
                 hint="`0:node` is the first input, `node:0` the first output",
             )
         return node.input_value(port) if in_port is not None else node.output(port)

@@ -12,7 +12,10 @@ from ovms_converter.optimizer.constants import frozen_array
 from ovms_converter.optimizer.native import native_errors, ov
 from ovms_converter.optimizer.onnx_graph import OnnxValue
 from ovms_converter.optimizer.ports import split_port
+from ovms_converter.optimizer.repairs import ONNX_REPAIRS, by_operation
+from ovms_converter.optimizer.repairs.onnx_nodes import default_opset, repaired_graph
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
+from ovms_converter.optimizer.suggestions import counted
 from ovms_converter.optimizer.values import Dimension
 
 __all__ = ["OnnxSource"]
@@ -22,13 +25,19 @@ _WORTH_A_SIDECAR = 1 << 20
 
 
 class OnnxSource:
-    """An `.onnx` file. Tensors keep their names in the result."""
+    """An `.onnx` file. Tensors keep their names in the result.
+
+    Where OpenVINO would read an operation wrongly, it gets others, unless `repair` is False; `repairs` are the
+    names of what the prepared model needed.
+    """
 
     framework = "onnx"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, repair: bool = True) -> None:
         self._path = path
         self._model = _map(path)
+        self._repairs = by_operation(ONNX_REPAIRS, default_opset(self._model)) if repair else {}
+        self.repairs: frozenset[str] = frozenset()
         self._graph = onnx_graph.read_graph(self._model)
         self._nodes = {node.name: node for node in reversed(self._graph.nodes) if node.name}
         self._produced = frozenset(self._graph.producers)
@@ -53,7 +62,14 @@ class OnnxSource:
 
     def find_output(self, name: str) -> str | None:
         """A tensor by its name, else the first output of a node, else a port."""
-        return name if self._is_tensor(name) else self._tensor_at(name, default_input=False)
+        tensor = name if self._is_tensor(name) else self._tensor_at(name, default_input=False)
+        if tensor in self._graph.initializers and not any(tensor == each.name for each in self.outputs):
+            raise RequestError(
+                f"`{name}` is a constant of the model, not something that it computes",
+                hint="name a tensor that depends on the model's inputs",
+                parameter="output",
+            )
+        return tensor
 
     def names(self) -> Sequence[str]:
         """The names of all inputs, nodes and their outputs."""
@@ -71,7 +87,11 @@ class OnnxSource:
         start = self._graph_start()
         edited = bool(plan.cuts or plan.frozen or plan.outputs)
         graph = self._extract(plan, weights, start) if edited else weights.graph(self._graph.data, start)
-        if not edited and weights.moved < _WORTH_A_SIDECAR:
+        present = {name: each for name, each in self._repairs.items() if name.encode() in graph}
+        repaired = repaired_graph(memoryview(graph), present)
+        if repaired is not None:
+            graph, self.repairs = repaired
+        elif not edited and weights.moved < _WORTH_A_SIDECAR:
             return self._path
         scratch.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
@@ -124,8 +144,8 @@ class OnnxSource:
         ports, port = (found.inputs, in_port) if in_port is not None else (found.outputs, out_port)
         if port is None or port >= len(ports) or not ports[port]:
             raise RequestError(
-                f"`{name}`: the node `{node_name}` has {len(found.inputs)} inputs and "
-                f"{len(found.outputs)} outputs",
+                f"`{name}`: the node `{node_name}` has {counted(len(found.inputs), 'input')} and "
+                f"{counted(len(found.outputs), 'output')}",
                 hint="`0:node` is the first input, `node:0` the first output",
                 parameter="input" if default_input else "output",
             )

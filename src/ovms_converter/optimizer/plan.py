@@ -1,9 +1,11 @@
 """From what the user typed to places in the graph."""
 
+from collections.abc import Iterable, Sequence
+
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.source import GraphSource, InputPoint, Plan, PlannedInput, unknown_name
-from ovms_converter.optimizer.suggestions import listed
+from ovms_converter.optimizer.suggestions import counted, listed
 
 __all__ = ["make_plan"]
 
@@ -23,10 +25,12 @@ def make_plan(source: GraphSource, arguments: OptimizerArguments) -> Plan:
     for name, value in frozen.items():
         point = _point(source, name, "freeze_placeholder_with_value")
         planned.append(PlannedInput(name, point, value=value))
-    _refuse_same_place(planned)
+    _refuse_same(((each.typed, each.point.name) for each in planned), "input")
     planned += _by_position(source, arguments, {each.point.name for each in planned})
     _check_frozen_shapes(planned)
     outputs = tuple(_output(source, name) for name in arguments.output)
+    _refuse_same(zip(arguments.output, outputs, strict=True), "output")
+    _refuse_output_of_cut(arguments.output, outputs, planned)
     return Plan(tuple(planned), any(entry.name for entry in arguments.input), outputs)
 
 
@@ -38,15 +42,28 @@ def _output(source: GraphSource, name: str) -> str:
     return source.find_output(name) or unknown_name(source, name, "output")
 
 
-def _refuse_same_place(planned: list[PlannedInput]) -> None:
-    typed: dict[str, str] = {}
-    for each in planned:
-        first = typed.setdefault(each.point.name, each.typed)
-        if first is not each.typed:
+def _refuse_same(places: Iterable[tuple[str, str]], parameter: str) -> None:
+    """Raise `RequestError` if two typed names mean one place; each pair is what was typed and the place."""
+    known: dict[str, str] = {}
+    for typed, place in places:
+        first = known.setdefault(place, typed)
+        if first is not typed:
             raise RequestError(
-                f"`{first}` and `{each.typed}` are the same place in the model",
+                f"`{first}` and `{typed}` are the same place in the model",
                 hint="name it once",
-                parameter="input",
+                parameter=parameter,
+            )
+
+
+def _refuse_output_of_cut(typed: Sequence[str], outputs: Sequence[str], planned: list[PlannedInput]) -> None:
+    """Raise `RequestError` if what is cut off by `input` is asked for by `output`."""
+    cuts = {each.point.name: each.typed for each in planned if not each.point.original}
+    for name, output in zip(typed, outputs, strict=True):
+        if output in cuts:
+            raise RequestError(
+                f"`{name}` in `output` is cut off by `{cuts[output]}` in `input`, so nothing computes it",
+                hint="name an output behind the cut",
+                parameter="output",
             )
 
 
@@ -69,7 +86,8 @@ def _by_position(source: GraphSource, arguments: OptimizerArguments, known: set[
     given = entries or shapes
     if len(given) != len(free):
         raise RequestError(
-            f"`{parameter}` gives {len(given)} shapes, and the model has {len(free)} inputs: {listed(free)}",
+            f"`{parameter}` gives {counted(len(given), 'shape')}, and the model has "
+            f"{counted(len(free), 'input')}: {listed(free)}",
             hint="give one shape for each of them, or name the input: `input` = `name[1,3,224,224]`",
             parameter=parameter,
         )

@@ -17,7 +17,7 @@ from ovms_converter.optimizer.layouts import check_rank, find_dimension
 from ovms_converter.optimizer.native import Model, native_errors, ov
 from ovms_converter.optimizer.shapes import sizes
 from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
-from ovms_converter.optimizer.suggestions import listed
+from ovms_converter.optimizer.suggestions import counted, listed
 from ovms_converter.optimizer.values import ChannelValues, Layout, LayoutChange
 
 __all__ = ["channels_first_ends", "preprocess"]
@@ -177,9 +177,8 @@ def _by_input(
     if given and not given[0].name:
         if len(given) != len(names):
             raise RequestError(
-                f"`{parameter}` gives {len(given)} lists without names, and the model has {len(names)} "
-                f"inputs: "
-                f"{listed(names)}",
+                f"`{parameter}` gives {counted(len(given), 'list')} without names, and the model has "
+                f"{counted(len(names), 'input')}: {listed(names)}",
                 hint=f"write the name before each list: `{names[0]}[1,2,3]`",
                 parameter=parameter,
             )

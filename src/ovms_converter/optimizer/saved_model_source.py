@@ -20,6 +20,7 @@ from ovms_converter.optimizer.saved_model_choice import (
 from ovms_converter.optimizer.saved_model_functions import Functions, InnerNode
 from ovms_converter.optimizer.saved_model_variables import fresh_names
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
+from ovms_converter.optimizer.suggestions import counted
 
 __all__ = ["SavedModelSource", "read_frozen_graph"]
 
@@ -142,7 +143,7 @@ class SavedModelSource:
         assert place is not None
         if place.in_port is not None and place.in_port >= len(place.sources):
             raise RequestError(
-                f"`{name}`: the node `{place.node.text(1)}` has {len(place.sources)} inputs",
+                f"`{name}`: the node `{place.node.text(1)}` has {counted(len(place.sources), 'input')}",
                 hint="`0:node` is the first input, `node:0` the first output",
             )
         return place

@@ -3,7 +3,12 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "listed", "nearest"]
+__all__ = ["counted", "did_you_mean", "listed", "nearest"]
+
+
+def counted(number: int, thing: str) -> str:
+    """A number and its noun, in the singular for one."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
     shapes     = shape { "," shape }
     shape      = "[" [ dimension { space dimension } ] "]"           also in round brackets
-    dimension  = integer | "?" | "-1" | [ integer ] ".." [ integer ]     not ".." alone
+    dimension  = integer | "?" | "-1" | [ integer ] ".." [ integer ]
     inputs     = entry { "," entry }
     entry      = [ name ] { shape | "{" type "}" } [ "->" value ]
     frozen     = name "->" value { "," name "->" value }
@@ -311,14 +311,14 @@ def _shape(scanner: _Scanner) -> Shape | None:
 
 
 def _dimension(scanner: _Scanner, word: str) -> Dimension:
-    if word in ("?", "-1"):
+    if word in ("?", "-1", ".."):
         return Dimension()
     low, dots, high = word.partition("..")
     if not dots:
         low, high = word, word
     lowest = _whole_number(low or "0")
     highest = _whole_number(high or str(_LARGEST))
-    if word == ".." or lowest is None or highest is None or highest > _LARGEST:
+    if lowest is None or highest is None or highest > _LARGEST:
         raise scanner.error(
             f"`{word}` is no dimension: write a whole number, `?` for any size, or a range `1..10`"
         )
