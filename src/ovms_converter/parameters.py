@@ -322,6 +322,12 @@ _RESULT = (
         example="4GiB",
     ),
     Parameter(
+        "repairs", Kind.TEXT, Group.RESULT,
+        "Whether operations with which OpenVINO is known to compute wrong numbers are replaced by others "
+        "that mean the same.",
+        default="on", choices=("on", "off"), example="off", optimizer=True, differs="new",
+    ),
+    Parameter(
         "mapping_config", Kind.FLAG, Group.RESULT,
         "Leave the names in the model and let OpenVINO Model Server map them: the names of `rename` go into "
         "a `mapping_config.json` beside it.",

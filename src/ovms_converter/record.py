@@ -103,6 +103,7 @@ def build_record(
         "outputs": _ports(converted.outputs) if converted else [],
         "verification": converted.verified if converted else "not verified: published as it was",
         "comparison": [asdict(output) for output in converted.comparison] if converted else [],
+        "repairs": list(converted.repairs) if converted else [],
         "notes": list(converted.notes) if converted else [],
         "without_effect": list(request.arguments.without_effect),
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},

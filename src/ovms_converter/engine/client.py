@@ -136,6 +136,7 @@ class Engine:
             convert_seconds=done.convert_seconds,
             verify_seconds=done.verify_seconds,
             comparison=done.comparison,
+            repairs=done.repairs,
         )
 
     def _wait(self, child: "subprocess.Popen[bytes]", printed: int, deadline: float | None) -> Done:

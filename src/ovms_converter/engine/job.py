@@ -70,6 +70,7 @@ class ConvertedModel:
     `notes`              lines for the user: what was ignored, guessed or could not be checked
     `verified`           one line: how the result was verified
     `comparison`         one entry an output if it was compared with its source, else empty
+    `repairs`            names of the repairs that the model needed, see `optimizer.repairs`
     """
 
     xml: Path
@@ -82,3 +83,4 @@ class ConvertedModel:
     convert_seconds: float
     verify_seconds: float
     comparison: tuple[OutputComparison, ...] = ()
+    repairs: tuple[str, ...] = ()

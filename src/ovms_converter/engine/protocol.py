@@ -78,6 +78,7 @@ class Done:
     convert_seconds: float
     verify_seconds: float
     comparison: tuple[OutputComparison, ...]
+    repairs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,12 @@ def _list(value: object) -> list[_Json]:
     return value
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("list expected")
+    return tuple(_text(item) for item in value)
+
+
 def _ports(value: object) -> tuple[Port, ...]:
     return tuple(Port(_text(p["name"]), _text(p["type"]), _text(p["shape"])) for p in _list(value))
 
@@ -200,13 +207,10 @@ def _note(value: _Json) -> Note:
 
 
 def _done(value: _Json) -> Done:
-    notes = value["notes"]
-    if not isinstance(notes, list):
-        raise TypeError("list expected")
     return Done(
         inputs=_ports(value["inputs"]),
         outputs=_ports(value["outputs"]),
-        notes=tuple(_text(note) for note in notes),
+        notes=_texts(value["notes"]),
         openvino_version=_text(value["openvino_version"]),
         verified=_text(value["verified"]),
         convert_seconds=_number(value["convert_seconds"]),
@@ -217,6 +221,7 @@ def _done(value: _Json) -> Done:
             )
             for one in _list(value["comparison"])
         ),
+        repairs=_texts(value["repairs"]),
     )
 
 

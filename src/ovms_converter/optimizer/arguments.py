@@ -55,6 +55,7 @@ class OptimizerArguments:
     transform: tuple[Transformation, ...] = ()
     log_level: str | None = None
     framework: str | None = None
+    repairs: str | None = None
     no_ops: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -150,6 +151,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "transform": syntax.parse_transformations,
     "log_level": _log_level,
     "framework": _choice("framework"),
+    "repairs": lambda text: _choice("repairs")(text) if text != "on" else None,
     **{
         name: partial(syntax.parse_flag, parameter=name)
         for name in (

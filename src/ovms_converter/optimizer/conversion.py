@@ -19,6 +19,7 @@ from ovms_converter.optimizer.onnx_source import OnnxSource
 from ovms_converter.optimizer.plan import make_plan
 from ovms_converter.optimizer.preprocessing import channels_first_ends, preprocess
 from ovms_converter.optimizer.renaming import renamed
+from ovms_converter.optimizer.repairs import GRAPH_REPAIRS, REPAIRS
 from ovms_converter.optimizer.saved_model_source import SavedModelSource, read_frozen_graph
 from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
 from ovms_converter.optimizer.suggestions import counted, listed
@@ -35,12 +36,13 @@ class Conversion:
     """A converted model, with exactly one name for each input and output, ready to be saved.
 
     It reads its weights from the source and from `scratch`, which must stay where they are until it is saved.
-    `notes` are warnings and hints for the user, each once.
+    `notes` are warnings and hints for the user, each once; `repairs` names those that were needed.
     """
 
     model: Model
     compress_to_fp16: bool
     notes: tuple[str, ...]
+    repairs: tuple[str, ...] = ()
 
 
 def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Path) -> Conversion:
@@ -64,8 +66,24 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     if arguments.transform:
         apply_transformations(converted, arguments.transform)
         ends = ends_of(converted)
+    repairs = _repair(source, converted, arguments)
     name_ends(converted, _public_names(arguments, source, ends))
-    return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys([*notes, *told])))
+    notes = [
+        *notes,
+        *told,
+        *(f"OpenVINO would {each.fault}: repaired" for each in REPAIRS if each.name in repairs),
+    ]
+    return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys(notes)), repairs)
+
+
+def _repair(source: GraphSource, model: Model, arguments: OptimizerArguments) -> tuple[str, ...]:
+    """Repair the graph; the names of all repairs, those of the source included."""
+    if arguments.repairs == "off":
+        return ()
+    found = set(source.repairs) if isinstance(source, OnnxSource) else set()
+    with native_errors("the graph cannot be repaired"):
+        found |= {each.name for each in GRAPH_REPAIRS if each.apply(model)}
+    return tuple(sorted(found))
 
 
 def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSource:
@@ -73,7 +91,7 @@ def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSourc
         raise ModelError(f"there is no model at `{model.name}`")
     source: GraphSource
     if format == "onnx":
-        source = OnnxSource(model)
+        source = OnnxSource(model, repair=arguments.repairs != "off")
     elif format == "tensorflow.frozen":
         source = read_frozen_graph(model)
     elif format == "tensorflow.saved_model":

@@ -27,8 +27,8 @@ _WORTH_A_SIDECAR = 1 << 20
 class OnnxSource:
     """An `.onnx` file. Tensors keep their names in the result.
 
-    Where OpenVINO would read an operation wrongly, it gets others, unless `repair` is False; `repairs` are the
-    names of what the prepared model needed.
+    Operations that OpenVINO would read wrongly are replaced, unless `repair` is False; `repairs` names what
+    the prepared model needed.
     """
 
     framework = "onnx"

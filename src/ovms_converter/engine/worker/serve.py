@@ -88,7 +88,7 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
     written = save.save(converted.model, job, compress_to_fp16=converted.compress_to_fp16)
     convert_seconds = time.monotonic() - started
     tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
-    notes = list(converted.notes)
+    notes, repairs = list(converted.notes), converted.repairs
     del converted
 
     started = time.monotonic()
@@ -107,4 +107,5 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         convert_seconds=convert_seconds,
         verify_seconds=time.monotonic() - started,
         comparison=verified.comparison,
+        repairs=repairs,
     )

@@ -1,0 +1,93 @@
+"""Repairs of ONNX nodes, wherever they are in a graph."""
+
+from collections.abc import Mapping
+
+from ovms_converter.formats.wire import Message, bytes_field, fields
+from ovms_converter.optimizer.onnx_graph import (
+    ATTRIBUTE_GRAPH,
+    ATTRIBUTE_GRAPHS,
+    GRAPH_NODE,
+    NODE_ATTRIBUTE,
+    NODE_OPERATION,
+)
+from ovms_converter.optimizer.repairs.base import OnnxRepair
+
+__all__ = ["default_opset", "repaired_graph"]
+
+_MODEL_OPSETS, _DOMAIN, _VERSION = 8, 1, 2
+_NODE_DOMAIN = 7
+_DEFAULT = ("", "ai.onnx")
+
+
+def default_opset(model: memoryview) -> int:
+    """The version of ONNX's own operation set that a `ModelProto` asks for; 1 if it asks for none."""
+    found = 1
+    for item in fields(model):
+        if item.number == _MODEL_OPSETS:
+            opset = Message(item.data)
+            if opset.text(_DOMAIN) in _DEFAULT:
+                found = opset.integer(_VERSION, 1)
+    return found
+
+
+def repaired_graph(
+    graph: memoryview, repairs: Mapping[str, OnnxRepair]
+) -> tuple[bytes, frozenset[str]] | None:
+    """A `GraphProto` with its nodes rewritten, and the names of the repairs; None if it needs none.
+
+    `repairs` are by operation. Subgraphs are gone through, functions of the model are not.
+    """
+    if not repairs:
+        return None
+    parts: list[bytes] = []
+    used: set[str] = set()
+    for item in fields(graph):
+        nodes = _repaired_node(item.data, repairs, used) if item.number == GRAPH_NODE else None
+        if nodes is None:
+            parts.append(bytes(graph[item.start : item.end]))
+        else:
+            parts += [bytes_field(GRAPH_NODE, node) for node in nodes]
+    return (b"".join(parts), frozenset(used)) if used else None
+
+
+def _repaired_node(data: memoryview, repairs: Mapping[str, OnnxRepair], used: set[str]) -> list[bytes] | None:
+    """The nodes in place of a `NodeProto`; None if it stays as it is."""
+    node = Message(data)
+    repair = repairs.get(node.text(NODE_OPERATION)) if node.text(_NODE_DOMAIN) in _DEFAULT else None
+    nodes = repair.rewrite(node) if repair else None
+    if repair and nodes is not None:
+        used.add(repair.name)
+        return list(nodes)
+    attributes = [
+        (item, _repaired_attribute(item.data, repairs, used) if item.number == NODE_ATTRIBUTE else None)
+        for item in fields(data)
+    ]
+    if all(changed is None for _, changed in attributes):
+        return None
+    return [
+        b"".join(
+            bytes(data[item.start : item.end]) if changed is None else bytes_field(NODE_ATTRIBUTE, changed)
+            for item, changed in attributes
+        )
+    ]
+
+
+def _repaired_attribute(data: memoryview, repairs: Mapping[str, OnnxRepair], used: set[str]) -> bytes | None:
+    """An `AttributeProto` with its graphs rewritten; None if it stays as it is."""
+    graphs = [
+        (
+            item,
+            repaired_graph(item.data, repairs)
+            if item.number in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS)
+            else None,
+        )
+        for item in fields(data)
+    ]
+    if all(found is None for _, found in graphs):
+        return None
+    for _, found in graphs:
+        used.update(found[1] if found else ())
+    return b"".join(
+        bytes(data[item.start : item.end]) if found is None else bytes_field(item.number, found[0])
+        for item, found in graphs
+    )
