@@ -71,20 +71,28 @@ def _reaches_channels(reader: ov.Input) -> bool:
         if node.get_type_name() not in _SIMPLE or node.get_name() in seen:
             continue
         seen.add(node.get_name())
-        if any(size > 1 for size in _constant_sizes(node)):
+        sizes = list(_constant_sizes(node, at.get_index()))
+        if any(size is not None and size > 1 for size in sizes):
             return True
-        waiting += node.output(0).get_target_inputs()
+        if None not in sizes:
+            waiting += node.output(0).get_target_inputs()
     return False
 
 
-def _constant_sizes(node: ov.Node) -> Iterator[int]:
-    """The numbers of elements of the constants that an operation reads."""
-    for value in node.input_values():
+def _constant_sizes(node: ov.Node, data: int) -> Iterator[int | None]:
+    """The elements of what an operation reads beside its input `data`; None for what is no constant.
+
+    Nothing is fused across that, and it is how a layer normalisation reads the mean, which must stay as it
+    is to be recognised by the plugin.
+    """
+    for position, value in enumerate(node.input_values()):
+        if position == data:
+            continue
         source = value.get_node()
         if source.get_type_name() == "Convert":
             source = source.input_value(0).get_node()
-        if source.get_type_name() == "Constant":
-            yield int(np.prod(list(source.get_output_shape(0)), dtype=np.int64))
+        constant = source.get_type_name() == "Constant"
+        yield int(np.prod(list(source.get_output_shape(0)), dtype=np.int64)) if constant else None
 
 
 def _replacement(node: ov.Node) -> ov.Node:
