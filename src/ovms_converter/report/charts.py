@@ -41,6 +41,7 @@ def bars(rows: Sequence[tuple[str, float, str]], label: str) -> Html:
             for name, value, shown in rows
         ),
         class_="chart",
+        role="list",
         aria_label=label,
     )
 
@@ -60,7 +61,7 @@ def differences(outputs: Sequence[OutputComparison]) -> Html:
                 *scale.grid(),
                 tag("line", x1=0, x2="100%", y1="50%", y2="50%", class_="axis"),
                 _square(scale.place(each.max_rel)),
-                tag("circle", cx=_percent(scale.place(each.max_abs)), cy="50%", r=5, class_="disc"),
+                tag("circle", cx=_percent(scale.place(each.max_abs)), cy="50%", r=4, class_="disc"),
                 class_="dot-row",
                 aria_hidden="true",
             ),
@@ -77,14 +78,17 @@ def differences(outputs: Sequence[OutputComparison]) -> Html:
     )
     key = tag(
         "p",
-        tag("svg", tag("circle", cx="50%", cy="50%", r=5, class_="disc"), class_="key", aria_hidden="true"),
+        tag("svg", tag("circle", cx="50%", cy="50%", r=4, class_="disc"), class_="key", aria_hidden="true"),
         " largest absolute difference ",
         tag("svg", _square(0.5), class_="key", aria_hidden="true"),
         " largest relative difference; each step to the left is ten times less",
         class_="legend",
     )
     return join(
-        key, tag("ul", *rows, axis, class_="chart", aria_label="Differences of each output, log scale")
+        key,
+        tag(
+            "ul", *rows, axis, class_="chart", role="list", aria_label="Differences of each output, log scale"
+        ),
     )
 
 
@@ -131,8 +135,11 @@ _MOST_LINES = 24
 
 
 def _square(place: float) -> Html:
-    """A hollow square of 9 pixels at a share of the width; the shift to its middle is in the style."""
-    return tag("rect", x=_percent(place), y="50%", width=9, height=9, class_="square")
+    """A hollow square, wider than a disc in the same place, at a share of the width.
+
+    Its middle is put there by the style.
+    """
+    return tag("rect", x=_percent(place), y="50%", width=12, height=12, class_="square")
 
 
 def _label(place: float, text: str) -> Html:

@@ -5,10 +5,12 @@ import re
 
 __all__ = ["Html", "join", "prose", "tag"]
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""What HTML does not allow in a text, or UTF-8 cannot write."""
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""What HTML does not allow in a text, what UTF-8 cannot write, and what turns the direction of reading."""
 _CODE = re.compile(r"`([^`]+)`")
-_VOID = {"br", "hr", "meta", "rect", "line", "circle"}
 
 
 class Html(str):
@@ -35,7 +37,7 @@ def tag(name: str, *children: str, **attributes: str | float | None) -> Html:
     named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
     written = "".join(f' {key}="{_escaped(str(value))}"' for key, value in named.items() if value is not None)
     inner = join(*children)
-    return Html(f"<{name}{written}>" if name in _VOID else f"<{name}{written}>{inner}</{name}>")
+    return Html(f"<{name}{written}>{inner}</{name}>")
 
 
 def prose(text: str) -> Html:

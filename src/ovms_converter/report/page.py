@@ -59,7 +59,7 @@ def _facts(story: Story) -> Html:
         ("Verified", _verdict(story), story.verification),
         ("Converted from", _capital(_format(story)), ""),
         ("Published size", size(story.result_bytes), _change(story)),
-        ("Runs on", f"OpenVINO {story.minimum_openvino}" if story.minimum_openvino else "", "or later"),
+        ("Needs", f"OpenVINO {story.minimum_openvino}" if story.minimum_openvino else "", "or later"),
         ("Took", duration(story.run.seconds) if story.run else "", story.run.result if story.run else ""),
     ]
     return tag(
@@ -172,13 +172,15 @@ def _sizes(story: Story) -> Iterator[Html]:
 def _ports(story: Story) -> Iterator[Html]:
     for title, ports in (("Inputs", story.inputs), ("Outputs", story.outputs)):
         rows = [[tag("code", port.name), tag("code", port.type), tag("code", port.shape)] for port in ports]
-        yield _table(title, ["Name", "Type", "Shape"], rows)
+        if rows:
+            yield _table(title, ["Name", "Type", "Shape"], rows, class_="ports")
     yield tag("p", "In a shape, ", tag("code", "?"), " stands for any size.", class_="legend")
 
 
 def _serving(story: Story) -> Iterator[Html]:
     version = None if story.newest else story.version
-    yield tag("p", "With OpenVINO Model Server in Docker, where the credentials are in the environment:")
+    credentials = "; the credentials come from the environment" if story.location.is_remote else ""
+    yield tag("p", f"With OpenVINO Model Server in Docker{credentials}:")
     yield tag("pre", tag("code", serve_command(story.location, story.name, version, story.minimum_openvino)))
     yield tag("p", "Is it there, and what does it take?")
     yield tag("pre", tag("code", ask_command(story.name)))
@@ -196,8 +198,9 @@ def _verification(story: Story) -> Iterator[Html]:
         ]
         for each in story.comparison
     ]
-    columns = ["Output", "Largest absolute difference", "Largest relative", "Smallest cosine"]
-    yield _table("The worst of all samples", columns, rows, numbers=(1, 2, 3))
+    columns = ["Output", "Absolute", "Relative", "Cosine"]
+    yield _table("Largest differences and smallest cosine of all samples", columns, rows, numbers=(1, 2, 3))
+    yield tag("p", "Where the source's value is near zero, a relative difference is large.", class_="legend")
 
 
 def _parameters(story: Story) -> Iterator[Html]:
@@ -212,7 +215,7 @@ def _parameters(story: Story) -> Iterator[Html]:
         yield tag(
             "ul",
             *(
-                tag("li", tag("code", name), f": {reason}" if reason else "")
+                tag("li", tag("code", name), prose(f": {reason}" if reason else ""))
                 for name, reason in story.without_effect.items()
             ),
         )
@@ -245,7 +248,7 @@ def _file_table(title: str, entries: Sequence[File]) -> Html:
         ]
         for file in entries
     ]
-    return _table(title, ["Name", "Size", "SHA-256"], rows, numbers=(1,)) if rows else join()
+    return _table(title, ["Name", "Size", "SHA-256"], rows, numbers=(1,), class_="files") if rows else join()
 
 
 def _made(story: Story) -> Iterator[Html]:
@@ -270,7 +273,12 @@ def _foot(story: Story) -> Html:
 
 
 def _table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[int] = (),
+    class_: str | None = None,
 ) -> Html:
     """A table whose first column names the rows; `numbers` are the columns that are set to the right."""
 
@@ -294,6 +302,7 @@ def _table(
                 for row in rows
             ),
         ),
+        class_=class_,
     )
 
 

@@ -24,7 +24,8 @@ def serve_command(location: Location, name: str, version: int | None, minimum: s
     """
     if location.is_remote:
         access = _CREDENTIALS.get(location.scheme, "")
-        path = f"{location.scheme}://{location.container}/{location.path}"
+        # What follows a question mark may be a signature.
+        path = f"{location.scheme}://{location.container}/{location.path.partition('?')[0]}"
     else:
         path = f"/models/{name}"
         access = f"-v {_on_host(location, path)}"

@@ -189,9 +189,9 @@ def _file(path: str, facts: Mapping[str, Any], version: Version | None = None) -
     recorded = size if type(size) is int and 0 <= size < _ABSURD else None
     fault = ""
     if version and path not in version.files:
-        fault = "not there any more"
+        fault = "it is not there any more"
     elif version and version.files[path].size not in (None, recorded):
-        fault = f"has {version.files[path].size:,} bytes now"
+        fault = f"its size in bytes is {version.files[path].size:,} now"
     return File(path, recorded, _text(facts.get("sha256")), fault)
 
 

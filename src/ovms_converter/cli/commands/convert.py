@@ -103,9 +103,7 @@ def _convert(session: Session, /, **values: object) -> int:
             display(Note("warning", warning))
         outcome = run(request, environ=session.environ, listener=display)
     seconds = time.monotonic() - started
-    _report(output, outcome, seconds, result_files)
-    if isinstance(page, Path):
-        _write_page(output, outcome, seconds, page)
+    _report(output, outcome, seconds, result_files, page if isinstance(page, Path) else None)
     return 0
 
 
@@ -120,8 +118,10 @@ def _settings(values: Mapping[str, object], given: Mapping[str, str]) -> Setting
     return Settings(bool(values["json"]), str(values["log_format"]), level)
 
 
-def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Sequence[Path]) -> None:
-    """Hand the URL over: to the files, to stdout, and to whoever reads stderr.
+def _report(
+    output: Output, outcome: "Outcome", seconds: float, result_files: Sequence[Path], page: Path | None
+) -> None:
+    """Hand the URL over: to the files, to stdout, and to whoever reads stderr; write the page of a report.
 
     The model is published by now, so a file that cannot be written does not keep stdout and the summary from
     coming; it is raised at the end.
@@ -130,6 +130,8 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
     try:
         for path in () if outcome.dry_run else result_files:
             write_result(path, outcome.url)
+        if page:
+            _write_page(output, outcome, seconds, page)
     except LocationError as error:
         failure = error
     document = output.scrub_fields(outcome_document(outcome)) | {"url": outcome.url}
@@ -153,7 +155,7 @@ def _report(output: Output, outcome: "Outcome", seconds: float, result_files: Se
 
 
 def _write_page(output: Output, outcome: "Outcome", seconds: float, path: Path) -> None:
-    """Write the report. The model is published by now, and its URL is out."""
+    """Write the report as a page."""
     from ovms_converter.report import Run, render, story_of_run
 
     result = "" if outcome.published else result_line(outcome)
