@@ -399,6 +399,33 @@ def test_what_cannot_be_asked_for(
     assert message in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"input": "b[3]->[1 2 3]"},
+        {"input": "b->[1 2 3]"},
+        {"input": "a,b->[1 2 3]"},
+        {"input": "a,b[3]->[1 2 3]", "freeze_placeholder_with_value": "b->[1 2 3]"},
+        {"input": "b[3]->[1 2 3]", "freeze_placeholder_with_value": "b->[1 2 3]"},
+        {"input": "a,b", "freeze_placeholder_with_value": "b->[1 2 3]"},
+        {"input": "a", "freeze_placeholder_with_value": "b->[1 2 3]"},
+        {"freeze_placeholder_with_value": "b->[1 2 3]"},
+    ],
+)
+def test_every_way_to_fix_one_input_leaves_the_other(tmp_path: Path, values: dict[str, str]) -> None:
+    path = write_model(
+        tmp_path / "sum.onnx",
+        [helper.make_node("Add", ["a", "b"], ["y"])],
+        [value("a", [2, 3]), value("b", [3])],
+        [value("y", [2, 3])],
+    )
+    result = converted(path, tmp_path, **values)
+
+    assert names(result) == (["a"], ["y"])
+    zeros = np.zeros((2, 3), np.float32)
+    np.testing.assert_allclose(run(result, a=zeros)["y"], np.array([[1, 2, 3]] * 2))
+
+
 @pytest.mark.parametrize("content", [b"", b"hello world" * 40, b"\x00" * 64])
 def test_damaged_files_are_the_models_fault(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)

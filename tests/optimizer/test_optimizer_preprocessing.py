@@ -104,6 +104,9 @@ def test_only_the_named_input_is_changed(tmp_path: Path) -> None:
     np.testing.assert_allclose(every["x"], -ones / 2)
     np.testing.assert_allclose(every["y"], -ones / 2)
 
+    port = run(converted(path, tmp_path, mean_values="b:0[5]"), a=ones, b=ones)
+    np.testing.assert_allclose(port["y"], -ones + 5)
+
     with pytest.raises(RequestError, match="1 list without names, and the model has 2 inputs: `a` and `b`"):
         converted(path, tmp_path, mean_values="[1]")
     with pytest.raises(RequestError, match="`mean_values` names `c`"):

@@ -97,6 +97,8 @@ def meant(source: GraphSource, typed: str, available: Sequence[str], parameter: 
         output = source.find_output(typed)
         if output is not None and output in available:
             return output
+    if typed.removesuffix(":0") in available:
+        return typed.removesuffix(":0")
     raise RequestError(
         f"`{parameter}` names `{typed}`, and the model has no such input or output",
         hint=did_you_mean(typed, available) or f"there are {listed(available)}",

@@ -19,7 +19,7 @@ def make_plan(source: GraphSource, arguments: OptimizerArguments) -> Plan:
     planned: list[PlannedInput] = []
     for entry in arguments.input:
         if entry.name:
-            value = entry.value or frozen.pop(entry.name, None)
+            value = frozen.pop(entry.name, entry.value)
             point = _point(source, entry.name, "input")
             planned.append(PlannedInput(entry.name, point, entry.shape, entry.type, value))
     for name, value in frozen.items():
@@ -31,7 +31,9 @@ def make_plan(source: GraphSource, arguments: OptimizerArguments) -> Plan:
     outputs = tuple(_output(source, name) for name in arguments.output)
     _refuse_same(zip(arguments.output, outputs, strict=True), "output")
     _refuse_output_of_cut(arguments.output, outputs, planned)
-    return Plan(tuple(planned), any(entry.name for entry in arguments.input), outputs)
+    named = {entry.name for entry in arguments.input if entry.name}
+    fed = any(each.typed in named and each.value is None for each in planned)
+    return Plan(tuple(planned), fed, outputs)
 
 
 def _point(source: GraphSource, name: str, parameter: str) -> InputPoint:

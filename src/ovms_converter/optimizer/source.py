@@ -59,7 +59,7 @@ class Plan:
     """What shall become of the graph's ends.
 
     `inputs`   those that the user said something about
-    `listed`   whether the user named every input that shall be left
+    `listed`   whether the user named every input that shall be left; fixed values alone do not
     `outputs`  names in the result, empty for all that there are
     """
 
