@@ -18,6 +18,7 @@ __all__ = ["ConversionRequest", "Given", "build_request"]
 _SCHEMES_OUT = ("s3", "gs", "az", "file")
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAX_VERSION = (1 << 63) - 1
 _MEMORY = re.compile(
     r"(?P<number>[0-9]{1,18}(\.[0-9]{1,9})?) ?(?P<unit>|[kmgt]i?b?|b)", re.IGNORECASE | re.ASCII
 )
@@ -93,10 +94,11 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
 
     source = _source(values)
     version = value_of("model_version")
-    if version not in ("auto", "next") and not (version.isascii() and version.isdigit() and int(version) > 0):
+    if version not in ("auto", "next") and not _is_version(version):
         raise RequestError(
             f"`model_version` is `{version}`; it is `auto`, `next` or a whole number above 0",
-            hint="OpenVINO Model Server takes only directories named by a whole number above 0 for versions",
+            hint="OpenVINO Model Server takes only directories named by a whole number above 0 for versions, "
+            "and none that needs more than 64 bits",
             parameter="model_version",
         )
     stem = value_of("model_name") or None
@@ -180,6 +182,16 @@ def _keep(value: str) -> int | None:
             parameter="keep",
         )
     return int(value)
+
+
+def _is_version(value: str) -> bool:
+    """Whether a server reads it as a version: it takes names for signed numbers of 64 bits."""
+    return (
+        value.isascii()
+        and value.isdigit()
+        and len(value) <= len(str(_MAX_VERSION))
+        and (0 < int(value) <= _MAX_VERSION)
+    )
 
 
 def _above_zero(value: str, name: str) -> float:

@@ -91,3 +91,12 @@ def test_nothing_that_an_environment_can_hold_breaks_it(environ: dict[str, str])
     except RequestError:
         return
     assert all(value == value.strip() != "" for value in step.values.values())
+
+
+@pytest.mark.parametrize("name", ["FUSEML_OUTPUT_MODEL", "FUSEML_INPUT_MODEL"])
+def test_a_url_that_tekton_cannot_pass_on_is_refused_before_any_work(name: str) -> None:
+    url = "s3://b/" + "x" * 3577
+    assert read_environment({name: url, "TASK_RESULT": "url"}).result_file
+    with pytest.raises(RequestError, match="3585 bytes, which is too long for a result of Tekton"):
+        read_environment({name: f"{url}y", "TASK_RESULT": "url"})
+    assert read_environment({name: f"{url}y"}).result_file is None

@@ -18,6 +18,8 @@ TEKTON_RESULTS = Path("/tekton/results")
 """Where Tekton reads the results of a step; it makes the directory."""
 
 _PREFIX = "FUSEML_"
+_LONGEST_RESULT = 3584
+"""Bytes: the 4096 of a termination message without Tekton's own entries."""
 _OWN_PREFIX = "FUSEML_ENV_"
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
 _CREDENTIALS = re.compile(r"(OUTPUT_)?(S3_ENDPOINT|AWS_.+)|MLFLOW_S3_ENDPOINT_URL")
@@ -70,7 +72,22 @@ def read_environment(environ: Mapping[str, str], results_directory: Path = TEKTO
         else:
             values[name] = value
             variables[name] = variable
-    return StepInputs(values, variables, tuple(warnings), _result_file(environ, results_directory))
+    result_file = _result_file(environ, results_directory)
+    if result_file:
+        _check_fits(values)
+    return StepInputs(values, variables, tuple(warnings), result_file)
+
+
+def _check_fits(values: Mapping[str, str]) -> None:
+    """The URL is the result; Tekton fails a step whose results are longer, after all its work is done."""
+    name = "output_model" if values.get("output_model") else "input_model"
+    size = len(values.get(name, "").encode(errors="surrogateescape"))
+    if size > _LONGEST_RESULT:
+        raise RequestError(
+            f"`{name}` has {size} bytes, which is too long for a result of Tekton (`TASK_RESULT` is set)",
+            hint="all results of a step share 4096 bytes, of which Tekton takes some: use a shorter location",
+            parameter=name,
+        )
 
 
 def _check_filled_in(variable: str, value: str) -> None:
