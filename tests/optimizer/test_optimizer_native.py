@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from optimizer_models import DATA, Array, converted, names, run, shapes, types
-from ovms_converter.errors import ModelError, RequestError
+from ovms_converter.errors import ModelError, RequestError, UnsupportedModelError
+from ovms_converter.formats.saved_model import read_saved_model
 from ovms_converter.optimizer.native import opset13, ov
 
 NATIVE = DATA / "native"
@@ -171,6 +172,13 @@ def test_what_does_not_fit_is_the_fault_of_the_request(
     with pytest.raises(RequestError) as caught:
         converted(write_ir(tmp_path / "m.xml"), tmp_path, "openvino.ir", **values)
     assert message in caught.value.message
+
+
+def test_a_graph_with_variables_is_not_frozen(tmp_path: Path) -> None:
+    saved = (DATA / "models/tf1_saved/saved_model.pb").read_bytes()
+    (tmp_path / "graph.pb").write_bytes(read_saved_model(memoryview(saved))[0].graph)
+    with pytest.raises(UnsupportedModelError, match="not frozen: it has no values for 3 variables, first `w`"):
+        converted(tmp_path / "graph.pb", tmp_path, "tensorflow.frozen")
 
 
 def test_damage_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovms_converter.errors import CorruptModelError, ModelError, RequestError
+from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
 from ovms_converter.formats.base import TensorSpec
 from ovms_converter.formats.saved_model import DATA_TYPES, MetaGraph, Signature, read_saved_model
 from ovms_converter.formats.wire import Message
@@ -28,6 +28,8 @@ _NUMBERED: Mapping[int, str] = {number: name for name, number in patch.TYPE_NUMB
 _OPENVINO_NAMES: Mapping[str, str] = {
     DATA_TYPES[number]: name for name, number in patch.TYPE_NUMBERS.items()
 } | {"string": "string"}
+
+_VARIABLES = ("Variable", "VariableV2", "VarHandleOp")
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,17 @@ class _FrozenGraphSource(SavedModelSource):
         self._signature = _ends_of_graph(meta)
         self._must_patch = True
         self._read_ends(self._signature)
+
+    def prepare(self, plan: Plan, scratch: Path) -> Path:
+        """A SavedModel around the graph. Raises `UnsupportedModelError` if its variables are no constants."""
+        variables = [name for name, node in self._nodes.items() if node.text(2) in _VARIABLES]
+        if variables and not (plan.cuts or plan.outputs):
+            raise UnsupportedModelError(
+                f"the graph is not frozen: it has no values for {counted(len(variables), 'variable')}, first "
+                f"`{variables[0]}`",
+                hint="convert the SavedModel instead, or freeze the graph with its checkpoint first",
+            )
+        return super().prepare(plan, scratch)
 
 
 def read_frozen_graph(path: Path) -> SavedModelSource:
