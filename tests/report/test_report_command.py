@@ -8,6 +8,7 @@ import pytest
 from command_line import CommandLine, FakePipeline
 from ovms_converter.errors import ModelError
 from published import Page, publish, record
+from servers import S3Bucket
 
 RUN = ("convert", "s3://b/m", "s3://b/net")
 
@@ -32,6 +33,24 @@ def test_it_is_report_html_where_one_is(
 def test_it_goes_to_stdout_on_request(command: CommandLine, tmp_path: Path) -> None:
     done = command("report", publish(tmp_path / "net", record()), "-o", "-")
     assert "version 1" in Page(done.out).text
+
+
+@pytest.mark.parametrize("end", ["", "/", "/2", "/2/"])
+def test_a_version_in_a_store_is_told_with_its_day(
+    end: str, command: CommandLine, s3: S3Bucket, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        publish(tmp_path / "net", record(), number)
+    s3.put_tree("team/net", tmp_path / "net")
+    page = Page(command("report", s3.url(f"team/net{end}"), "-o", "-", **s3.environ()).out)
+    (modified,) = (
+        item["LastModified"]
+        for item in s3.client.list_objects_v2(Bucket=s3.name)["Contents"]
+        if item["Key"] == "team/net/2/net.xml"
+    )
+    assert f"version 2 · published {modified.day} {modified:%B %Y}" in page.text
+    assert f"--model_path {s3.url('team/net')} \\" in page.text
+    assert "things to know" not in page.text
 
 
 def test_secrets_in_a_record_do_not_come_out(command: CommandLine, tmp_path: Path) -> None:
