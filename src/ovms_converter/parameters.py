@@ -141,7 +141,9 @@ _LOCATIONS = (
     Parameter(
         "output_format", Kind.TEXT, Group.LOCATIONS,
         "What is written: OpenVINO's own format, or the input's own format, which copies the model as it is.",
-        default="openvino", choices=("openvino", "onnx", "tensorflow.saved_model"), example="openvino",
+        default="openvino",
+        choices=("openvino", "onnx", "tensorflow.saved_model", "tflite", "paddle"),
+        example="openvino",
     ),
 )  # fmt: skip
 
@@ -152,20 +154,24 @@ _SHAPES = (
         "A name inside the model cuts it there: `node`, `0:node` (its first input) or `node:0` (its "
         "first output).",
         example="image[1,3,224,224]{f32},is_training->False",
-        differs="an input that the outputs need and that is not listed is an error; 2024 kept it silently",
+        differs="an input that the outputs need and that is not listed is an error unless `input` only gives "
+        "fixed values; 2024 kept it silently. A type that the graph cannot take is converted before it; 2024 "
+        "refused it. The inputs of a cut model are in the order of `input`",
     ),
     _optimizer(
         "input_shape", Kind.TEXT, Group.SHAPES,
         "The shape of every input in the model's own order, or in the order of `input`. "
         "A dimension is a number, `?` for any, or a range such as `1..10`.",
         example="[1,3,224,224],[1,?]",
+        differs="spaces may stand for commas, and `[]` is a scalar. Where sizes are left open, the outputs' "
+        "shapes can be told less closely, `[?,?]` for `[?,64]`; the numbers are the same",
     ),
     _optimizer(
         "output", Kind.TEXT, Group.SHAPES,
         "The outputs that are kept, by tensor or operation name; `node:1` is the second output of a node.",
         example="prob,features:1",
-        differs="operations inside a TensorFlow 1 graph work as well, where 2024 wrote a model without "
-        "outputs",
+        differs="the outputs are in the order of `output`, and none may be named twice. Operations inside a "
+        "TensorFlow graph work as well, where 2024 wrote a model without outputs",
     ),
     _optimizer(
         "batch", Kind.INTEGER, Group.SHAPES,
@@ -181,6 +187,8 @@ _SHAPES = (
     _optimizer(
         "freeze_placeholder_with_value", Kind.TEXT, Group.SHAPES,
         "Inputs that become constants.", example="is_training->False,threshold->[0.5]",
+        differs="a value must have as many elements as its input, where 2024 read beyond it; commas may "
+        "stand for spaces",
     ),
     _optimizer(
         "saved_model_tags", Kind.TEXT, Group.SHAPES,
@@ -207,7 +215,8 @@ _PREPROCESSING = (
         "Values subtracted from the inputs, one for each channel or one for all.",
         short=("ms",), example="data[123.675,116.28,103.53]",
         differs="several lists without names are refused unless their order cannot matter: "
-        "Model Optimizer sorts them by their first number",
+        "Model Optimizer sorts them by their first number. Channels that their number does not tell are "
+        "where the framework has them, as in 2021; 2024 asked for `layout`",
     ),
     _optimizer(
         "scale_values", Kind.TEXT, Group.PREPROCESSING,
@@ -229,7 +238,8 @@ _PREPROCESSING = (
     ),
     _optimizer(
         "layout", Kind.TEXT, Group.PREPROCESSING,
-        "The layout of the inputs and outputs, and after `->` the layout that they shall have.",
+        "The layout of the inputs and outputs, and after `->` the layout that they shall have. "
+        "`?` is any dimension, `...` any number of them.",
         example="image(nhwc->nchw),prob(nc)",
     ),
     _optimizer(
@@ -257,8 +267,8 @@ _PREPROCESSING = (
 _PRECISION = (
     _optimizer(
         "data_type", Kind.TEXT, Group.PRECISION,
-        "The type of the weights: `FP16` or `half` stores them in half precision. The model's own by "
-        "default.",
+        "The type of the weights: `FP16` or `half` stores them in half precision, `FP32` or `float` as they "
+        "are in the model, which is the default.",
         choices=("FP16", "FP32", "half", "float"), example="FP16",
         differs="inputs and outputs keep their types; 2021 wrote FP16 inputs, which clients fed FP32 all "
         "the same",
