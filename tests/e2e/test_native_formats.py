@@ -1,4 +1,4 @@
-"""TFLite, PaddlePaddle, frozen graphs and IR through the command line: what is published computes the same."""
+"""TFLite, PaddlePaddle, frozen graphs and IR through the command line: the result computes the same."""
 
 import json
 import os
@@ -56,3 +56,17 @@ def test_a_frozen_graph_with_chosen_ends(tmp_path: Path) -> None:
         DATA / "optimizer/signatures/frozen.pb", tmp_path / "out", "--input", "input", "--output", "prob"
     )
     assert_computes(version, {"input": recorded["x"]}, {"prob": recorded["prob"]})
+
+
+@pytest.mark.parametrize(
+    ("source", "format", "names"),
+    [
+        (NATIVE / "float.tflite", "tflite", ["conversion.json", "float.tflite"]),
+        (PADDLE, "paddle", ["conversion.json", "model.pdiparams", "model.pdmodel"]),
+    ],
+)
+def test_published_as_it_is(source: Path, format: str, names: list[str], tmp_path: Path) -> None:
+    version = published(source, tmp_path / "out", "--output-format", format)
+    assert sorted(path.name for path in version.iterdir()) == names
+    original = source if source.is_file() else source / "model.pdmodel"
+    assert (version / original.name).read_bytes() == original.read_bytes()

@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_the_fault_of_the_request(
 def test_a_graph_with_variables_is_not_frozen(tmp_path: Path) -> None:
     saved = (DATA / "models/tf1_saved/saved_model.pb").read_bytes()
     (tmp_path / "graph.pb").write_bytes(read_saved_model(memoryview(saved))[0].graph)
-    with pytest.raises(UnsupportedModelError, match="not frozen: it has no values for 3 variables, first `w`"):
+    with pytest.raises(UnsupportedModelError, match=r"not frozen: .* 3 variables, first `w`"):
         converted(tmp_path / "graph.pb", tmp_path, "tensorflow.frozen")
 
 

@@ -58,7 +58,7 @@ def companions(tree: Tree, model: SourceModel) -> tuple[str, ...]:
             target.parent.mkdir(parents=True, exist_ok=True)
             if model.format == "onnx":
                 target.write_bytes(onnx_outline(tree.sample(path).window()))
-            elif path.endswith((".pb", ".index")):
+            elif model.format == "tensorflow.saved_model" and path.endswith((".pb", ".index")):
                 target.write_bytes(tree.files.read(path))
             else:
                 with target.open("wb") as file:
