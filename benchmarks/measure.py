@@ -42,12 +42,15 @@ def measure(
     cwd: Path | None = None,
     quiet: bool = True,
 ) -> Measurement:
-    """Run a command to its end and measure it with all its descendants, every `interval` seconds."""
+    """Run a command to its end and measure it with all its descendants, every `interval` seconds.
+
+    `quiet` drops what it prints, except for errors.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     output = subprocess.DEVNULL if quiet else None
     process = subprocess.Popen(
-        command, env=dict(environ) if environ is not None else None, cwd=cwd, stdout=output, stderr=output
+        command, env=dict(environ) if environ is not None else None, cwd=cwd, stdout=output
     )
     peaks = [0, 0]
     done = threading.Event()
