@@ -94,3 +94,11 @@ def test_the_outline_says_what_the_whole_model_says() -> None:
     outline = onnx_outline(Window(lambda start, length: data[start : start + length], len(data)))
     assert len(outline) < len(data) / 5
     assert describe_onnx(memoryview(outline)) == describe_onnx(memoryview(data))
+
+
+def test_an_mlmodel_without_a_version_is_an_early_one() -> None:
+    files = MemoryFiles(
+        {"MLmodel": b"flavors:\n  onnx:\n    data: m.onnx\n", "m.onnx": onnx_bytes(adding("w"))}
+    )
+    found = describe(files, formats.recognise(files))
+    assert "logged by MLflow before 1.27" in found.notes

@@ -28,7 +28,7 @@ def describe(files: Files, model: SourceModel) -> ModelDescription:
     found = format_named(model.format).describe(open_tree(files), model)
     if model.mlflow is None:
         return found
-    notes = [f"logged by MLflow {model.mlflow.mlflow_version or 'of unknown version'}"]
+    notes = [f"logged by MLflow {model.mlflow.mlflow_version or 'before 1.27'}"]
     signature = model.mlflow.signature
     if signature and not found.inputs and not found.outputs:
         found = replace(
