@@ -215,3 +215,55 @@ def test_channels_first_changes_no_onnx_model_and_says_so(model: Path, tmp_path:
 
     assert shapes(result)["image"] == "[1,3,4,5]"
     assert result.notes == ("nhwc_to_nchw changes nothing: ONNX models are channels-first",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "values", "parameter", "message", "hint"),
+    [
+        (
+            [],
+            "FLOAT",
+            {"scale": "2"},
+            "scale",
+            "`image`, which is a single number",
+            "`scale_values` = `image[",
+        ),
+        ([2, 3], "INT64", {"scale": "2"}, "scale", "no floating-point numbers", "`scale_values` = `image["),
+        (
+            [1, 4, 8, 8],
+            "FLOAT",
+            {"reverse_input_channels": "1"},
+            "reverse_input_channels",
+            "`image` [1,4,8,8]",
+            "`image(nchw)`",
+        ),
+        ([5, 7], "FLOAT", {"mean_values": "[1,2,3]"}, "mean_values", "`image` [5,7]", "`image(nc)`"),
+        ([6], "FLOAT", {"mean_values": "image[1,2]"}, "mean_values", "`image` [6]", "`image(c)`"),
+        ([5, 7], "FLOAT", {"mean_values": "imagine[1]"}, "mean_values", "names `imagine`", "`image`"),
+        ([5, 7], "FLOAT", {"mean_values": "q[1]"}, "mean_values", "names `q`", "it has `image`"),
+        (
+            [2],
+            "FLOAT",
+            {"input": "image->[1 2 3]"},
+            "input",
+            "the shape `[2]` of 2 elements, not 3",
+            "`input`",
+        ),
+    ],
+)
+def test_what_cannot_be_applied_is_told_with_what_could(
+    shape: list[int],
+    kind: str,
+    values: dict[str, str],
+    parameter: str,
+    message: str,
+    hint: str,
+    tmp_path: Path,
+) -> None:
+    path = passing(tmp_path / "m.onnx", shape, getattr(TensorProto, kind))
+    with pytest.raises(RequestError) as caught:
+        converted(path, tmp_path, **values)
+
+    assert caught.value.parameter == parameter
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")

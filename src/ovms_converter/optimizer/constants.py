@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.source import PlannedInput
+from ovms_converter.optimizer.suggestions import counted
 
 __all__ = ["frozen_array"]
 
@@ -45,7 +46,9 @@ def frozen_array(
     sizes = [size for size in shape if size is not None]
     if int(np.prod(sizes)) != array.size:
         raise _misfit(
-            planned, f"it has the shape `{sizes}` of {int(np.prod(sizes))} elements, not {array.size}"
+            planned,
+            f"it has the shape `[{','.join(map(str, sizes))}]` of {counted(int(np.prod(sizes)), 'element')}, "
+            f"not {array.size}",
         )
     return array.reshape(sizes)
 
@@ -60,5 +63,5 @@ def _misfit(planned: PlannedInput, problem: str) -> RequestError:
     return RequestError(
         f"`{planned.typed}` cannot be fixed to `{planned.value}`: {problem}",
         hint="the type and shape can be given: `input` = `flag[1]{boolean}->[True]`",
-        parameter="freeze_placeholder_with_value",
+        parameter=planned.fixed_by,
     )

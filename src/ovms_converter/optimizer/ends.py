@@ -101,7 +101,7 @@ def meant(source: GraphSource, typed: str, available: Sequence[str], parameter: 
         return typed.removesuffix(":0")
     raise RequestError(
         f"`{parameter}` names `{typed}`, and the model has no such input or output",
-        hint=did_you_mean(typed, available) or f"there are {listed(available)}",
+        hint=did_you_mean(typed, available) or f"it has {listed(available)}",
         parameter=parameter,
     )
 

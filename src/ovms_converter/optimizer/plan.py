@@ -20,8 +20,9 @@ def make_plan(source: GraphSource, arguments: OptimizerArguments) -> Plan:
     for entry in arguments.input:
         if entry.name:
             value = frozen.pop(entry.name, entry.value)
+            fixed_by = "input" if entry.value is not None else "freeze_placeholder_with_value"
             point = _point(source, entry.name, "input")
-            planned.append(PlannedInput(entry.name, point, entry.shape, entry.type, value))
+            planned.append(PlannedInput(entry.name, point, entry.shape, entry.type, value, fixed_by))
     for name, value in frozen.items():
         point = _point(source, name, "freeze_placeholder_with_value")
         planned.append(PlannedInput(name, point, value=value))

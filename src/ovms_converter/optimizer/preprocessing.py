@@ -26,6 +26,12 @@ _CHANNELS_LAST = {4: Layout(tuple("NHWC")), 5: Layout(tuple("NDHWC"))}
 _CHANNELS_FIRST = {4: Layout(tuple("NCHW")), 5: Layout(tuple("NCDHW"))}
 _CHANNEL_PLACES = {3: (0, 2), 4: (1, 3), 5: (1, 4)}
 _COLOURS = 3
+_USUAL = {
+    "onnx": {1: "c", 2: "nc", 3: "chw", 4: "nchw", 5: "ncdhw"},
+    "tf": {1: "c", 2: "nc", 3: "hwc", 4: "nhwc", 5: "ndhwc"},
+}
+_BY_NAME = {"scale": "scale_values"}
+"""The parameter that does for single inputs what another does for all."""
 
 
 @dataclass
@@ -145,10 +151,11 @@ def _add_channel_values(source: GraphSource, arguments: OptimizerArguments, plan
         given = "mean_values" if steps.mean else "scale" if arguments.scale is not None else "scale_values"
         if not (steps.mean or steps.scale):
             continue
-        if not steps.floating:
+        if not steps.floating or steps.shape == ():
+            what = "is a single number" if steps.floating else "holds no floating-point numbers"
             raise RequestError(
-                f"`{given}` cannot be applied to the input `{name}`, which holds whole numbers",
-                hint="name the inputs that it is for: `mean_values` = `image[127.5]`",
+                f"`{given}` cannot be applied to the input `{name}`, which {what}",
+                hint=f"name the inputs that it is for: `{_BY_NAME.get(given, given)}` = `image[127.5]`",
                 parameter=given,
             )
         sizes_given = {len(steps.mean), len(steps.scale)} - {0, 1}
@@ -165,7 +172,7 @@ def _add_channel_values(source: GraphSource, arguments: OptimizerArguments, plan
                 raise RequestError(
                     f"`{given}` has {steps.channels} values, and which dimension of the input `{name}` "
                     f"{_shape_text(steps)} holds as many channels is unclear",
-                    hint=f"name it with `layout`, for example `{name}(nhwc)`",
+                    hint=f"name it with `layout`, for example `{name}({_usual(steps, source.framework)})`",
                     parameter=given,
                 )
 
@@ -202,9 +209,10 @@ def _add_reverse(source: GraphSource, work: _Work) -> list[str]:
     suitable = [name for name, steps in work.inputs.items() if steps.reverse]
     if not suitable:
         shown = ", ".join(f"`{name}` {_shape_text(steps)}" for name, steps in work.inputs.items())
+        first, steps = next(iter(work.inputs.items()))
         raise RequestError(
             f"`reverse_input_channels` fits no input: none has three channels for certain in {shown}",
-            hint=f"name the channels with `layout`, for example `{next(iter(work.inputs))}(nhwc)`",
+            hint=f"name the channels with `layout`, for example `{first}({_usual(steps, source.framework)})`",
             parameter="reverse_input_channels",
         )
     others = [name for name in work.inputs if name not in suitable]
@@ -215,6 +223,12 @@ def _channels_at(steps: _Steps, at: int) -> int | None:
     """The size of a dimension of the model's own layout, or of the layout that only the tensor has."""
     assert steps.shape is not None
     return steps.shape[at]
+
+
+def _usual(steps: _Steps, framework: str) -> str:
+    """A layout that would fit the input, for a hint."""
+    rank = 4 if steps.shape is None else len(steps.shape)
+    return _USUAL["tf" if framework == "tf" else "onnx"].get(rank, "...c")
 
 
 def _has_image_rank(steps: _Steps) -> bool:

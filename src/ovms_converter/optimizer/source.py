@@ -45,13 +45,17 @@ class InputPoint:
 
 @dataclass(frozen=True)
 class PlannedInput:
-    """An input of the result, or one that becomes a constant. `typed` is what the user called it."""
+    """An input of the result, or one that becomes a constant.
+
+    `typed` is what the user called it, `fixed_by` the parameter that held its value.
+    """
 
     typed: str
     point: InputPoint
     shape: Shape | None = None
     type: str | None = None
     value: Value | None = None
+    fixed_by: str = "freeze_placeholder_with_value"
 
 
 @dataclass(frozen=True)
