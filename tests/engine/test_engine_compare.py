@@ -66,6 +66,20 @@ def test_what_openvino_computes_wrongly_is_not_published(tmp_path: Path) -> None
     assert "the conversion is the cause" in caught.value.message
 
 
+def test_a_repair_makes_the_difference(tmp_path: Path) -> None:
+    """`ReduceL1` of ONNX opset 13 to 17: OpenVINO 2026.4 ignores its axes."""
+    reduce = helper.make_node("ReduceL1", ["x"], ["y"], axes=[1], keepdims=1)
+    ends = [value("x", FLOAT, ["N", 3, 4])], [value("y", FLOAT, None)]
+    model = write(tmp_path / "m.onnx", [reduce], *ends)
+    result = convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert result.verified.startswith("equal to ONNX Runtime ")
+    assert result.repairs == ("onnx-ReduceL1-axes",)
+
+    unrepaired = job(model, tmp_path / "off", verify="compare", repairs="off")
+    with pytest.raises(VerificationError):
+        convert(unrepaired, tmp_path / "s")
+
+
 def test_fp16_is_named_when_it_is_the_cause(tmp_path: Path) -> None:
     """Weights that cancel out: in FP16 nothing is left of their difference."""
     weights = {"w": np.array([[1.0001], [-1.0]], np.float32)}

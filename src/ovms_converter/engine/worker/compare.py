@@ -34,6 +34,7 @@ _SAME_MEANING = frozenset(
         "layout",
         "log_level",
         "output",
+        "repairs",
         "static_shape",
     }
 )
@@ -106,15 +107,26 @@ def _expected(written: Written, job: ConversionJob) -> tuple[str, list[_Sample]]
     inputs = list(ov.Core().read_model(str(written.xml)).inputs)
     outputs = [port.name for port in written.outputs]
     rounds = _ROUNDS if written.bin.stat().st_size <= _SMALL else 1
+    draws = [draw for draw in Draw if draw is not Draw.TIES or not _quantizes(job)]
     failures = []
     for runtime in runtimes():
         try:
             reference = runtime(job.model)
             _check_ports(written, reference)
-            return reference.name, _samples(inputs, reference, outputs, rounds)
+            return reference.name, _samples(inputs, reference, outputs, product(draws, range(rounds)))
         except ReferenceError as error:  # noqa: PERF203 - a run takes longer
             failures.append(str(error))
     raise NoReferenceError(failures[0])
+
+
+def _quantizes(job: ConversionJob) -> bool:
+    """Whether the source rounds to a grid as it runs.
+
+    At a tie, one implementation goes to the upper and another to the lower point: neither is wrong, and all
+    that follows is a step of the grid apart.
+    """
+    operations = mapped(job.model, describe_onnx).operations
+    return any(name.endswith("QuantizeLinear") for names in operations.values() for name in names)
 
 
 def _check_arguments(job: ConversionJob) -> None:
@@ -133,11 +145,12 @@ def _check_ports(written: Written, reference: Reference) -> None:
 
 
 def _samples(
-    inputs: Sequence[ov.Output], reference: Reference, outputs: Sequence[str], rounds: int
+    inputs: Sequence[ov.Output], reference: Reference, outputs: Sequence[str], draws: Iterable[_Drawing]
 ) -> list[_Sample]:
     """Samples of the first sizes that the source runs with at all, and of twice that batch."""
+    draws = tuple(draws)
     for sizes in samples.candidates(inputs):
-        found, why = _drawn(inputs, sizes, reference, outputs, rounds)
+        found, why = _drawn(inputs, sizes, reference, outputs, draws)
         if found:
             break
     else:
@@ -145,16 +158,21 @@ def _samples(
     if not _same(found[0].expected, reference.run(found[0].inputs, outputs)):
         raise NotComparableError("its source computes something else at every run")
     if samples.has_free_batch(inputs):
-        found += _drawn(inputs, Sizes(2 * sizes.batch, sizes.other, sizes.rank), reference, outputs, 1)[0]
+        first = [(draw, seed) for draw, seed in draws if not seed]
+        found += _drawn(inputs, Sizes(2 * sizes.batch, sizes.other, sizes.rank), reference, outputs, first)[0]
     return found
 
 
 def _drawn(
-    inputs: Sequence[ov.Output], sizes: Sizes, reference: Reference, outputs: Sequence[str], rounds: int
+    inputs: Sequence[ov.Output],
+    sizes: Sizes,
+    reference: Reference,
+    outputs: Sequence[str],
+    draws: Iterable[_Drawing],
 ) -> tuple[list[_Sample], str]:
     """The samples of these sizes that the source runs with, and why it does not run with others."""
     found, why = [], ""
-    for draw, seed in product(Draw, range(rounds)):
+    for draw, seed in draws:
         try:
             values = _values(inputs, sizes, draw, seed)
             found.append(_Sample(values, reference.run(values, outputs)))
