@@ -31,6 +31,25 @@ def test_auto_compares_a_small_model(tmp_path: Path) -> None:
     assert result.comparison
 
 
+def test_a_tie_of_a_quantized_model_may_be_rounded_either_way(tmp_path: Path) -> None:
+    """As `onnxruntime.quantization.quantize_dynamic` writes a dense layer."""
+    weights = np.random.default_rng(0).integers(-127, 127, (32, 32)).astype(np.int8)
+    model = write(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            helper.make_node("MatMulInteger", ["q", "w", "zero"], ["sums"]),
+            helper.make_node("Cast", ["sums"], ["floats"], to=FLOAT),
+            helper.make_node("Mul", ["floats", "scale"], ["y"]),
+        ],
+        [value("x", FLOAT, ["N", 32])],
+        [value("y", FLOAT, ["N", 32])],
+        {"w": weights},
+    )
+    result = convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+    assert result.verified.startswith("equal to ONNX Runtime ")
+
+
 def test_how_often_a_loop_runs_is_never_made_up_negative(tmp_path: Path) -> None:
     """OpenVINO runs such a loop for ever, and nobody asks for that."""
     scalar = (value("i", TensorProto.INT64, []), value("on", TensorProto.BOOL, []))

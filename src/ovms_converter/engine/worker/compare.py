@@ -1,10 +1,11 @@
 """Does the written IR compute what its source computes?"""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import openvino as ov
@@ -17,6 +18,8 @@ from ovms_converter.engine.worker.reference import Reference, ReferenceError, ru
 from ovms_converter.engine.worker.samples import Draw, Sizes
 from ovms_converter.engine.worker.save import Written
 from ovms_converter.errors import ConverterError, VerificationError
+from ovms_converter.formats.local import mapped
+from ovms_converter.formats.onnx_graph import describe_onnx
 from ovms_converter.optimizer.conversion import convert
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
 
@@ -43,6 +46,9 @@ _SAME_MEANING = frozenset(
 _ROUNDS = 8
 _SMALL = 1 << 20
 """Up to so many bytes of weights, a model is compared on `_ROUNDS` samples of every kind, others on one."""
+
+_Drawing: TypeAlias = tuple[Draw, int]
+"""How a sample's values are drawn, and with which seed."""
 
 _BLAME_BYTES = 8 << 20
 """Up to so many bytes of weights, OpenVINO's slow reference implementations tell the plugin's faults."""
