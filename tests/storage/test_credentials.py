@@ -366,3 +366,13 @@ def test_opening_reaches_no_server_and_reads_no_other_environment(
     import os
 
     assert os.environ["AWS_S3_EXPRESS"] == ""
+
+
+def test_a_key_that_is_given_comes_before_what_gcloud_left(tmp_path: Path) -> None:
+    gcloud = tmp_path / ".config" / "gcloud"
+    gcloud.mkdir(parents=True)
+    (gcloud / "application_default_credentials.json").write_text(json.dumps({"type": "authorized_user"}))
+    text = json.dumps({"type": "service_account", "private_key": "HUSH"})
+    environ = {"HOME": str(tmp_path), "GOOGLE_SERVICE_ACCOUNT_KEY": text}
+    access = GoogleAccess.from_environment(environ, Side.INPUT)
+    assert (access.kind, access.is_text) == ("service_account", True)

@@ -89,11 +89,9 @@ class GoogleAccess:
         if own:
             return cls(network, hmac=_hmac(own, environ, side))
         text = first(environ, "credentials", "GOOGLE_SERVICE_ACCOUNT_KEY", secret=True)
-        file = _file(environ)
-        if file or text:
-            found = file or text
-            assert found
-            return cls(network, file=found, kind=_kind(found, is_text=file is None), is_text=file is None)
+        found = _named_file(environ) or text or _left_by_gcloud(environ)
+        if found:
+            return cls(network, file=found, kind=_kind(found, is_text=found is text), is_text=found is text)
         keys = aws_keys(environ, "")
         if keys:
             return cls(network, hmac=_hmac(keys, environ, side))
@@ -164,10 +162,8 @@ def _hmac(keys: AwsKeys, environ: Mapping[str, str], side: Side) -> S3Access:
     return S3Access.at(endpoint, environ, side, Profile("default", {}, False), keys)
 
 
-def _file(environ: Mapping[str, str]) -> Setting | None:
-    """The file of credentials that is named or that gcloud left. Raises `RequestError` if a named one is
-    missing.
-    """
+def _named_file(environ: Mapping[str, str]) -> Setting | None:
+    """The file of credentials that is named. Raises `RequestError` if it is missing."""
     named = first(
         environ,
         "credentials",
@@ -175,12 +171,15 @@ def _file(environ: Mapping[str, str]) -> Setting | None:
         "GOOGLE_SERVICE_ACCOUNT",
         "GOOGLE_SERVICE_ACCOUNT_PATH",
     )
-    if named:
-        if not Path(named.value).is_file():
-            raise RequestError(
-                f"{named.origin} names `{named.value}`, which is no file", hint="unset it, or mount the file"
-            )
-        return named
+    if named and not Path(named.value).is_file():
+        raise RequestError(
+            f"{named.origin} names `{named.value}`, which is no file", hint="unset it, or mount the file"
+        )
+    return named
+
+
+def _left_by_gcloud(environ: Mapping[str, str]) -> Setting | None:
+    """The file that `gcloud auth application-default login` leaves."""
     home = environ.get("CLOUDSDK_CONFIG") or f"{environ.get('HOME') or '~'}/.config/gcloud"
     path = Path(home).expanduser() / "application_default_credentials.json"
     return Setting("credentials", str(path), f"`{path}`") if path.is_file() else None
