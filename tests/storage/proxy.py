@@ -18,21 +18,24 @@ class Fault:
 
     `after`   bytes of an answer that pass first: small answers, such as listings, never get there
     `kind`    cut (reset), truncate (orderly end), stall (silence), flip (one bit), 503, longer, shorter (a
-              wrong
-              Content-Length), lost (the request arrives, its answer does not)
-    `method`  of the requests that `503` and `lost` hit
+              wrong Content-Length), lost (the request arrives, its answer does not)
+    `method`  of the requests that `503` and `lost` hit; `spared` is how many of them pass first
     """
 
     kind: str
     after: int = 0
     times: int | None = 1
     method: bytes = b""
+    spared: int = 0
     happened: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def strikes(self) -> bool:
         """Whether it happens now; counts it."""
         with self._lock:
+            if self.spared:
+                self.spared -= 1
+                return False
             if self.times is not None and self.happened >= self.times:
                 return False
             self.happened += 1

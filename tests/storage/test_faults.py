@@ -178,6 +178,20 @@ def test_a_lost_answer_is_not_taken_for_another_run(
         destination(s3, proxy).publish("1", files, nothing)
 
 
+@pytest.mark.parametrize("server", ["s3", "s3_unconditional"])
+def test_an_upload_in_parts_whose_last_answer_is_lost_is_there(
+    server: str, files: dict[str, Path], request: pytest.FixtureRequest
+) -> None:
+    """The store completes the upload; the repeated request may find no upload any more."""
+    bucket: S3Bucket = request.getfixturevalue(server)
+    files["m.bin"].write_bytes(os.urandom(40 * MIB))
+    with running_proxy(bucket.endpoint) as proxy:
+        proxy.fault = Fault("lost", method=b"POST", spared=1)
+        destination(bucket, proxy).publish("1", files, nothing)
+        assert proxy.fault.happened == 1
+    assert_published(bucket, files)
+
+
 def test_a_store_that_dies_leaves_nothing_that_a_server_loads(
     s3: S3Bucket, proxy: Proxy, files: dict[str, Path]
 ) -> None:

@@ -368,7 +368,7 @@ class _Publication:
         for attempt in range(UPLOAD_TRIES):
             self._note(key)
             try:
-                await self._bucket.put_file(key, path, progress)
+                await self._put_parts(key, path, progress)
             except UnavailableError:
                 if attempt == UPLOAD_TRIES - 1:
                     raise
@@ -377,6 +377,19 @@ class _Publication:
                 await asyncio.sleep(2**attempt)
             else:
                 return
+
+    async def _put_parts(self, key: str, path: Path, progress: Progress) -> None:
+        """Upload in parts. If the answer to the last request got lost, its repetition finds no upload any
+        more, and what tells is the object: the directory is claimed, so nobody else writes there.
+        """
+        try:
+            await self._bucket.put_file(key, path, progress)
+        except NotFoundError as error:
+            stored = await self._bucket.head(key)
+            if stored is None or stored.size != path.stat().st_size:
+                raise UnavailableError(
+                    f"the store lost an upload that was nearly complete: {error.message}", hint="try again"
+                ) from None
 
     async def _holds(self, key: str, data: bytes) -> bool:
         entry = await self._bucket.head(key)
