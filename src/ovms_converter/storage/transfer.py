@@ -269,7 +269,10 @@ class _LargeFile:
         """Double the connections as long as that pays; return when it does not or the file is there."""
         last_rate = 0.0
         # A store may think long before the first byte; that is no reason to ask it for more at once.
-        await self._moved.wait()
+        # The first stream may also end without a byte.
+        first_byte = asyncio.create_task(self._moved.wait())
+        await asyncio.wait({first_byte, *running}, return_when=asyncio.FIRST_COMPLETED)
+        first_byte.cancel()
         while running and self._bucket.ranges:
             before = self._through
             done, _ = await asyncio.wait(running, timeout=GROWTH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
