@@ -5,8 +5,7 @@ difference.
 
 `DIRECTORY` holds recorded cases: `cases/<id>/case.json` with the arguments and what Model Optimizer 2024.6
 and 2021.4.1 did with them, the inputs as `input.npz` and their outputs as `output_mo24.npz` and
-`output_mo21.npz`, and
-`models/`. A small set is in `tests/data/optimizer`. Ends with 1 if a case differs.
+`output_mo21.npz`, and `models/`. A small set is in `tests/data/optimizer`. Ends with 1 if a case differs.
 """
 
 import json

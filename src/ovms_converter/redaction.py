@@ -1,9 +1,8 @@
 """Keep secrets out of everything that is printed, whoever wrote the text.
 
-Two nets: the values of the variables that hold secrets, in every notation in which a text may carry them, and
-the
-places in a text where secrets stand (a URL's user name, password and query, a signature, an authorization
-header).
+Two nets: the values of the variables that hold secrets, in every notation in which a text may carry them,
+and the places in a text where secrets stand (a URL's user name, password and query, a signature, an
+authorization header).
 """
 
 import base64

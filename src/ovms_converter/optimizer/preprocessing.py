@@ -1,8 +1,7 @@
 """Mean, scale, reversed channels, input types and layouts, put before and behind a model.
 
 The data flows as in Model Optimizer: type, reverse, mean, scale, layout, model. Where the channels are
-follows from
-`layout`, else as in 2024.6 from the shape, else as in 2021.4 from where the framework has them.
+follows from `layout`, else as in 2024.6 from the shape, else as in 2021.4 from where the framework has them.
 """
 
 from collections.abc import Mapping, Sequence

@@ -45,9 +45,8 @@ def open_destination(
 ) -> Destination:
     """The location as something to write, with `OUTPUT_*` settings before the input's.
 
-    `source` is the input's location, if there is one: `S3_ENDPOINT` is also a `gs://` output's only if it was
-    the
-    `gs://` input's. Raises `RequestError` if the scheme cannot be written or the settings contradict
+    `source` is the input's location, if there is one: `S3_ENDPOINT` is also a `gs://` output's only if it
+    was the `gs://` input's. Raises `RequestError` if the scheme cannot be written or the settings contradict
     themselves.
     """
     module = _module(location)

@@ -3,8 +3,7 @@
     1. `AZURE_STORAGE_CONNECTION_STRING`
     2. the account in the URL, else `AZURE_STORAGE_ACCOUNT` or `AZURE_STORAGE_ACCOUNT_NAME`, with
        `AZURE_STORAGE_KEY`/`_ACCESS_KEY`/`_ACCOUNT_KEY`, else `AZURE_STORAGE_SAS_TOKEN`, else a client's
-       secret
-       (`AZURE_CLIENT_ID`, `_SECRET`, `_TENANT_ID`, also `AZ_*`), else workload identity
+       secret (`AZURE_CLIENT_ID`, `_SECRET`, `_TENANT_ID`, also `AZ_*`), else workload identity
        (`AZURE_FEDERATED_TOKEN_FILE`), else none
 
 An account in the URL that is not the one of the connection string gets none of its credentials.

@@ -44,9 +44,9 @@ class Side(Enum):
 class Entry:
     """One file below a location.
 
-    `path` is relative to the location, POSIX, never absolute and without `..`; `size` is in bytes, None where the
-    store does not tell; `etag` is whatever changes with the content, None where the store does not tell;
-    `modified` is when it was written, by the clock of the store or file system.
+    `path` is relative to the location, POSIX, never absolute and without `..`; `size` is in bytes, None
+    where the store does not tell; `etag` is whatever changes with the content, None where the store does
+    not tell; `modified` is when it was written, by the clock of the store or file system.
     """
 
     path: str
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything at a source: one file (`is_file`, one entry, its name as path) or the files below a prefix, sorted."""
+    """Everything at a source: one file (`is_file`, one entry, its name as path) or all of a prefix."""
 
     is_file: bool
     entries: tuple[Entry, ...]
@@ -65,7 +65,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A file that is now on this machine. `sha256` is the hex digest of its bytes, taken while they passed."""
+    """A file that is now on this machine.
+
+    `sha256` is the hex digest of its bytes, taken while they passed.
+    """
 
     path: str
     size: int
@@ -74,7 +77,10 @@ class FetchedFile:
 
 @dataclass(frozen=True)
 class FetchedTree:
-    """Files on this machine: `root / file.path`. The root of a local source is the user's own directory: never write there."""
+    """Files on this machine: `root / file.path`.
+
+    The root of a local source is the user's own directory: never write there.
+    """
 
     root: Path
     files: tuple[FetchedFile, ...]
@@ -91,13 +97,16 @@ class Source(Protocol):
         """Where this reads."""
 
     def list(self) -> Listing:
-        """All files, one request per thousand. Siblings that only share the prefix's first letters are not part of it."""
+        """All files, one request per thousand.
+
+        Siblings that only share the prefix's first letters are not part of it.
+        """
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
 
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
-        """Bring these files below `directory` (an existing, empty directory of ours; local sources ignore it).
+        """Bring these files below `directory` (an empty directory of ours; local sources ignore it).
 
         A second call may bring further files into the same directory.
         """
@@ -106,7 +115,8 @@ class Source(Protocol):
 class Destination(Protocol):
     """A location that is written: directories of files, each directory once and never again.
 
-    Every method raises `AccessDeniedError`, `LocationError`, `UnavailableError` or `ResourceError` (disk full).
+    Every method raises `AccessDeniedError`, `LocationError`, `UnavailableError` or `ResourceError` (disk
+    full).
     """
 
     @property
@@ -129,17 +139,18 @@ class Destination(Protocol):
         """Names beside the location that begin with its own name, sorted."""
 
     def scratch(self) -> Path | None:
-        """A new, empty directory on the destination's own file system, so that `publish` is a rename; None for a store.
+        """A new directory on the destination's own file system, for `publish` to rename; None for a store.
 
         Its name starts with `.ovms-`, which no server takes for a version. The caller removes it.
         """
 
     def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
-        """Make `<location>/<directory>/<name>` of each `name: file`, all or nothing for a reader that waits for the last.
+        """Make `<location>/<directory>/<name>` of each `name: file`; who waits for the last sees all or none.
 
-        Names are relative POSIX paths. On a file system: a finished directory is renamed into place; files that lie in
-        `scratch()` are moved, others copied. In an object store: in the order given, the first (a claim) and the last
-        only if absent. Raises `AlreadyExistsError` if the directory was there or appeared meanwhile.
+        Names are relative POSIX paths. On a file system: a finished directory is renamed into place; files
+        that lie in `scratch()` are moved, others copied. In an object store: in the order given, the first
+        (a claim) and the last only if absent. Raises `AlreadyExistsError` if the directory was there or
+        appeared meanwhile.
         """
 
     def remove(self, paths: Sequence[str]) -> None:

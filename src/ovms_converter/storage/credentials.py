@@ -1,10 +1,8 @@
 """Which setting won and where it came from: environment variables first, then the profiles in `~/.aws`.
 
-A variable that is set but empty counts as not given. On the output side `OUTPUT_*` comes before the input's.
-A key and its secret are one
-pair from one place; a session token belongs to the pair of its own place and to no other. Credentials are
-chosen once
-and never tried in turn.
+A variable that is set but empty counts as not given. On the output side `OUTPUT_*` comes before the
+input's. A key and its secret are one pair from one place; a session token belongs to the pair of its own
+place and to no other. Credentials are chosen once and never tried in turn.
 """
 
 import configparser
@@ -222,10 +220,9 @@ def aws_credentials(environ: Mapping[str, str], side: Side, *, is_aws: bool) -> 
     """The credentials for an S3 endpoint, in the order in which AWS's own programs look for them.
 
     On the output side `OUTPUT_AWS_*` (pair, then profile); then `AWS_*` pair, `AWS_PROFILE`, web identity,
-    the default
-    profile, a container's role; the machine's role only if `is_aws`, that is for AWS itself and on one of its
-    machines;
-    else none. `awsAnonymousCredential` (KServe) and `AWS_SKIP_SIGNATURE` mean none at once.
+    the default profile, a container's role; the machine's role only if `is_aws`, that is for AWS itself and
+    on one of its machines; else none. `awsAnonymousCredential` (KServe) and `AWS_SKIP_SIGNATURE` mean none
+    at once.
     """
     if side is Side.OUTPUT:
         found = aws_keys(environ, "OUTPUT_") or _named_profile(environ, "OUTPUT_")

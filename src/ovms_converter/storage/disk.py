@@ -11,7 +11,7 @@ __all__ = ["disk_errors"]
 
 @contextmanager
 def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a failed write of `target` into the error that names the cause: disk full, read-only, not allowed."""
+    """Turn a failed write of `target` into the error that names its cause, such as a full disk."""
     try:
         yield
     except OSError as problem:

@@ -1,8 +1,7 @@
 """A bucket of a Google storage emulator.
 
 `STORAGE_EMULATOR_HOST` is the convention of Google's own clients, which speak the JSON API, and so do the
-emulators
-behind it; obstore speaks the XML API, which few of them know. No credentials are sent.
+emulators behind it; obstore speaks the XML API, which few of them know. No credentials are sent.
 """
 
 import asyncio

@@ -79,8 +79,8 @@ class S3Access:
         """Resolve the settings of one side.
 
         Endpoint: `OUTPUT_S3_ENDPOINT` (output side), `S3_ENDPOINT`, `AWS_ENDPOINT_URL_S3`,
-        `AWS_ENDPOINT_URL`,
-        `MLFLOW_S3_ENDPOINT_URL`, the profile's, Amazon's. Credentials: see `aws_credentials`.
+        `AWS_ENDPOINT_URL`, `MLFLOW_S3_ENDPOINT_URL`, the profile's, Amazon's. Credentials: see
+        `aws_credentials`.
         """
         profile = Profile.load(environ)
         names = ["S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL"]
