@@ -561,3 +561,28 @@ def test_external_data_outside_the_directory_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CorruptModelError, match="outside of the model's directory"):
         converted(tmp_path / "m.onnx", tmp_path / "scratch", output="t")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([("Relu", ["y"], ["y"])], "`y` of the graph is computed from itself"),
+        ([("Abs", ["y"], ["a"]), ("Relu", ["a"], ["y"])], "is computed from itself"),
+        ([("Add", ["x", "nowhere"], ["y"])], "`nowhere`, and nothing in it computes that"),
+    ],
+)
+def test_a_tensor_that_nothing_computes_makes_no_further_input(
+    nodes: list[tuple[str, list[str], list[str]]], said: str, tmp_path: Path
+) -> None:
+    made = [helper.make_node(*node) for node in nodes]
+    broken = write_model(tmp_path / "broken.onnx", made, [value("x", (None, 3))], [value("y", (None, 3))])
+
+    with pytest.raises(CorruptModelError, match=said):
+        converted(broken, tmp_path)
+
+
+def test_nodes_in_any_order_are_computed(tmp_path: Path) -> None:
+    made = [helper.make_node("Relu", ["a"], ["y"]), helper.make_node("Neg", ["x"], ["a"])]
+    unsorted = write_model(tmp_path / "any.onnx", made, [value("x", (None, 3))], [value("y", (None, 3))])
+
+    np.testing.assert_allclose(run(converted(unsorted, tmp_path), x=X)["y"], np.maximum(-X, 0))

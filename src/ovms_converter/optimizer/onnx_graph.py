@@ -16,6 +16,7 @@ __all__ = [
     "OnnxGraph",
     "OnnxNode",
     "OnnxValue",
+    "check_computable",
     "encode_tensor",
     "encode_value",
     "initializer_name",
@@ -121,6 +122,33 @@ def needed(graph: OnnxGraph, outputs: Iterable[str], stops: Iterable[str]) -> tu
         waiting += node.inputs
         waiting += node.captured
     return nodes, tensors
+
+
+def check_computable(graph: OnnxGraph) -> None:
+    """Refuse a graph whose outputs need a tensor that nobody gives, or their own value.
+
+    OpenVINO makes further inputs of such tensors instead. Raises `CorruptModelError`.
+    """
+    producers = graph.producers
+    done = {value.name for value in graph.inputs} | graph.initializers
+    under_way: set[str] = set()
+    waiting = [value.name for value in graph.outputs]
+    while waiting:
+        name = waiting[-1]
+        if not name or name in done:
+            waiting.pop()
+        elif name in under_way:
+            # All that it needs was found since it was seen first.
+            done.add(waiting.pop())
+            under_way.discard(name)
+        elif name in producers:
+            under_way.add(name)
+            needed_by_it = [each for each in producers[name].inputs if each not in done]
+            if under_way.intersection(needed_by_it):
+                raise CorruptModelError(f"the tensor `{name}` of the graph is computed from itself")
+            waiting += needed_by_it
+        else:
+            raise CorruptModelError(f"the graph takes the tensor `{name}`, and nothing in it computes that")
 
 
 def encode_value(value: OnnxValue) -> bytes:

@@ -86,6 +86,8 @@ class OnnxSource:
         weights = sidecar.Weights()
         start = self._graph_start()
         edited = bool(plan.cuts or plan.frozen or plan.outputs)
+        if not edited:
+            onnx_graph.check_computable(self._graph)
         graph = self._extract(plan, weights, start) if edited else weights.graph(self._graph.data, start)
         present = {name: each for name, each in self._repairs.items() if name.encode() in graph}
         repaired = repaired_graph(memoryview(graph), present)
