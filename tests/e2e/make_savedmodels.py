@@ -92,6 +92,29 @@ def first_generation(path: Path) -> dict[str, np.ndarray]:
     return {"images": uniform(1, 8, 8, 1)}
 
 
+def constant_output(path: Path) -> dict[str, np.ndarray]:
+    class Doubler(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def double(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"twice": x * 2.0, "factor": tf.constant(2.0)}
+
+    doubler = Doubler()
+    tf.saved_model.save(doubler, str(path), signatures=doubler.double)
+    return {}
+
+
+def input_with_a_default(path: Path) -> dict[str, np.ndarray]:
+    v1 = tf.compat.v1
+    with v1.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 2], name="x")
+        keep = v1.placeholder_with_default(1.0, [], name="keep")
+        builder = v1.saved_model.Builder(str(path))
+        signature = v1.saved_model.predict_signature_def({"x": x, "keep": keep}, {"y": x * keep})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    return {}
+
+
 def reference(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     signatures = tf.saved_model.load(str(path)).signatures
     run = (
@@ -117,6 +140,8 @@ MAKERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
         variables_of_one_name,
         one_signature_of_another_name,
         first_generation,
+        constant_output,
+        input_with_a_default,
     )
 }
 

@@ -59,3 +59,26 @@ def test_savedmodel_computes_what_tensorflow_computes(
     )
     record = json.loads((version / "conversion.json").read_text())
     assert record["source"]["format"] == "tensorflow.saved_model"
+
+
+def test_an_output_that_openvino_loses_is_refused(savedmodels: Path, tmp_path: Path) -> None:
+    done = run_command(
+        "convert",
+        str(savedmodels / "constant_output" / "model"),
+        str(tmp_path / "served"),
+        environ=os.environ,
+    )
+
+    assert (done.returncode, done.stdout) == (5, ""), done.stderr
+    assert "loses the output `factor`" in done.stderr
+    assert "--output twice" in done.stderr
+    assert not (tmp_path / "served").exists()
+
+
+def test_an_input_that_is_fixed_to_its_default_is_told(savedmodels: Path, tmp_path: Path) -> None:
+    done = run_command(
+        "convert", str(savedmodels / "input_with_a_default" / "model"), str(tmp_path), environ=os.environ
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "takes keep no more" in done.stderr

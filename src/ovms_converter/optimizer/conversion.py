@@ -58,7 +58,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
     layouts = resolve_layouts(arguments, source, ends)
-    notes = _layout_hint(source, converted, ends, arguments)
+    notes = [*_fixed_inputs(source, plan, ends), *_layout_hint(source, converted, ends, arguments)]
     converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
     if arguments.static_shape:
         fold_shapes(converted)
@@ -84,6 +84,14 @@ def _repair(source: GraphSource, model: Model, arguments: OptimizerArguments) ->
     with native_errors("the graph cannot be repaired"):
         found |= {each.name for each in GRAPH_REPAIRS if each.apply(model)}
     return tuple(sorted(found))
+
+
+def _fixed_inputs(source: GraphSource, plan: Plan, ends: Ends) -> list[str]:
+    """What is told of inputs that a TensorFlow graph has a default for, which OpenVINO makes their value."""
+    if plan.outputs or plan.cuts or plan.listed or plan.frozen:
+        return []
+    names = [tensor.name for tensor in source.inputs if tensor.name not in ends.inputs]
+    return [f"the model takes {', '.join(names)} no more: fixed to the default value"] if names else []
 
 
 def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSource:

@@ -32,6 +32,12 @@ def arrange(model: Model, source: GraphSource, plan: Plan) -> tuple[Model, Ends]
     """
     wanted = plan.outputs or tuple(tensor.name for tensor in source.outputs)
     results = _named_results(model, wanted)
+    lost = [] if plan.outputs else [name for name in wanted if name not in results]
+    if lost and results:
+        raise ModelError(
+            f"OpenVINO loses the output `{lost[0]}` when it reads the model; it may be a constant",
+            hint=f"name the outputs to keep: `--output {','.join(results)}`",
+        )
     known = {tensor.name for tensor in source.inputs} | {planned.point.name for planned in plan.inputs}
     parameters = {_public_name(node, known): node for node in model.get_parameters()}
     if plan.outputs:
