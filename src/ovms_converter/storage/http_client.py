@@ -218,8 +218,8 @@ class HttpClient:
     def break_off(self) -> None:
         """End every body that is being read, from another thread: its reader sees a broken connection."""
         for response in list(self._live):
-            # One that has ended meanwhile has no connection any more.
-            with contextlib.suppress(OSError, ValueError):
+            # One that has ended meanwhile has no connection any more; urllib3 says so in three ways.
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
                 response.shutdown()
 
     def _send(
