@@ -42,18 +42,21 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             finished.set()
 
     worker = threading.Thread(target=thread, name="storage")
-    worker.start()
     try:
+        worker.start()
         # A wait without an end would miss a signal that the system delivers to another thread.
         while not finished.wait(_LOOK_UP_SECONDS):
             pass
     except BaseException:
-        started.wait()
+        # Interrupted while it starts, the thread may never come to life.
+        while not started.wait(_LOOK_UP_SECONDS) and worker.is_alive():
+            pass
         for loop, task in running:
             # A loop that has closed meanwhile has nothing left to cancel.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(task.cancel)
-        worker.join()
+        if worker.is_alive():
+            worker.join()
         raise
     worker.join()
     if errors:
