@@ -198,7 +198,7 @@ def test_any_safe_key_survives(parts: list[str]) -> None:
             or key != key.strip()
         )
         return
-    assert location.path == key.rstrip()
+    assert location.path == key.rstrip().strip("/")
     assert Location.parse(location.text) == location
 
 
