@@ -1,5 +1,6 @@
-FIX"""Whatever happens to the child, the caller gets an error that says so, and nothing is left behind."""
+"""Whatever happens to the child, the caller gets an error that says so, and nothing is left behind."""
 
+import contextlib
 import os
 import resource
 import shutil
