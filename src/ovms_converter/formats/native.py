@@ -10,9 +10,14 @@ from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, NotFoundError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel
+from ovms_converter.formats.contents import Contents
+from ovms_converter.formats.frozen import read_frozen
+from ovms_converter.formats.paddle import read_paddle
 from ovms_converter.formats.refused import Finding, file_match, magic
-from ovms_converter.formats.tree import Sample, Tree
+from ovms_converter.formats.tflite import read_tflite
+from ovms_converter.formats.tree import Sample, Tree, Window
 from ovms_converter.formats.wire import LENGTH, Message, fields
+from ovms_converter.formats.words import naming
 
 __all__ = ["FORMATS", "IR", "NativeFormat"]
 
@@ -26,6 +31,7 @@ class NativeFormat:
     `search`   finds the models of this format in a tree
     `weights`  the ending that the file of weights has in place of the model's own; "" if there is none
     `must`     whether a model without that file is broken; otherwise it may have no weights
+    `contents` reads what the model declares; None if nothing here does
     """
 
     name: str
@@ -34,6 +40,7 @@ class NativeFormat:
     suffixes: tuple[str, ...] = ()
     weights: str = ""
     must: bool = False
+    contents: Callable[[Window], Contents] | None = None
     convertible: bool = True
 
     def find(self, tree: Tree) -> Iterator[SourceModel]:
@@ -60,9 +67,30 @@ class NativeFormat:
         return ()
 
     def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
-        """The name and the evidence."""
-        del tree
-        return ModelDescription(self.name, self.title, model.evidence)
+        """What the graph declares; payloads of weights are not read."""
+        found = self.read(tree, model)
+        if found is None:
+            return ModelDescription(self.name, self.title, model.evidence)
+        weights = found.weights
+        return ModelDescription(
+            self.name,
+            self.title,
+            model.evidence,
+            producer=found.producer,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            signatures=found.signatures,
+            operations=found.operations(),
+            parameters=None if weights is None else sum(each.elements for each in weights),
+            parameter_bytes=None if weights is None else sum(each.bytes for each in weights),
+        )
+
+    def read(self, tree: Tree, model: SourceModel) -> Contents | None:
+        """What the graph declares. Raises `CorruptModelError`; None if nothing reads this format."""
+        if self.contents is None:
+            return None
+        with naming(model.path):
+            return self.contents(tree.sample(model.path).window())
 
 
 def _beside(path: str, ending: str) -> str:
@@ -141,10 +169,22 @@ FORMATS = (
         "a TensorFlow Lite model",
         magic(b"TFL3", at=4, called="it has the identifier `TFL3`"),
         suffixes=(".tflite", ".lite"),
+        contents=read_tflite,
     ),
-    NativeFormat("paddle", "a PaddlePaddle inference model", _paddle, weights=".pdiparams", must=True),
     NativeFormat(
-        "tensorflow.frozen", "a frozen TensorFlow graph", file_match(_frozen), suffixes=(".pb", ".pbtxt")
+        "paddle",
+        "a PaddlePaddle inference model",
+        _paddle,
+        weights=".pdiparams",
+        must=True,
+        contents=read_paddle,
+    ),
+    NativeFormat(
+        "tensorflow.frozen",
+        "a frozen TensorFlow graph",
+        file_match(_frozen),
+        suffixes=(".pb", ".pbtxt"),
+        contents=read_frozen,
     ),
     IR,
 )

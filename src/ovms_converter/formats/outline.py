@@ -1,4 +1,4 @@
-"""An ONNX file read from afar: everything in it but the payload of large tensors.
+"""A protobuf file read from afar: everything in it but the payload of large tensors.
 
 So a model of any size in a store can be described from a few small reads, and a truncated file is recognised
 as one before it is fetched.
@@ -11,7 +11,7 @@ from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.tree import Window
 from ovms_converter.formats.wire import FIXED32, FIXED64, LENGTH, VARINT, bytes_field
 
-__all__ = ["Header", "headers", "onnx_outline"]
+__all__ = ["Header", "graph_outline", "headers", "onnx_outline"]
 
 _Parts: TypeAlias = "dict[int, _Parts]"
 
@@ -19,7 +19,7 @@ _SMALL = 1024
 """A message up to this many bytes is copied whole."""
 
 _PAYLOADS = (4, 5, 6, 7, 9, 10, 11)
-"""The fields of a TensorProto that hold its numbers."""
+"""The fields of a TensorProto that hold its numbers, ONNX's and TensorFlow's."""
 
 
 class Header(NamedTuple):
@@ -72,6 +72,11 @@ def _varint(file: Window, at: int, end: int) -> tuple[int, int]:
 def onnx_outline(file: Window) -> bytes:
     """A ModelProto like the one in the file, without what the large tensors of its graph hold."""
     return _copy(file, 0, file.size, {7: {1: {5: {5: {}, 10: {}}}, 5: {}}})
+
+
+def graph_outline(file: Window) -> bytes:
+    """A TensorFlow GraphDef like the one in the file, without what its large constants hold."""
+    return _copy(file, 0, file.size, {1: {5: {2: {8: {}}}}})
 
 
 def _copy(file: Window, start: int, end: int, parts: _Parts) -> bytes:

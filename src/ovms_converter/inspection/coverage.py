@@ -15,6 +15,8 @@ __all__ = ["coverage", "has_rule", "workaround"]
 
 _RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 
+_UNASKED = ("tflite", "paddle")
+
 _ONNX_ADVICE = (
     (
         ("Sequence", "Optional"),
@@ -65,8 +67,11 @@ def coverage() -> Coverage:
 
 
 def has_rule(domain: str, operation: str) -> bool:
-    """Whether there is a conversion rule; TensorFlow's domain is `tensorflow`."""
-    return operation in _rules()[1].get(domain, ())
+    """Whether there is a conversion rule; TensorFlow's domain is `tensorflow`.
+
+    Nothing is known of the front ends of TFLite and Paddle, so nothing is said against their operations.
+    """
+    return domain in _UNASKED or operation in _rules()[1].get(domain, ())
 
 
 def workaround(domain: str, operation: str, *, own: bool = False) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ovms_converter import formats
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.formats.checkpoint import read_checkpoint
+from ovms_converter.formats.native import NativeFormat
 from ovms_converter.formats.onnx_graph import weights
 from ovms_converter.formats.outline import onnx_outline
 from ovms_converter.formats.saved_model import MetaGraph, Signature, read_saved_model
@@ -41,7 +42,10 @@ class Details:
 def details(tree: Tree, model: SourceModel) -> Details | None:
     """The details of a model that can be converted, None for other formats. Raises `CorruptModelError`."""
     read = _READERS.get(model.format)
-    return read(tree, model) if read else None
+    if read:
+        return read(tree, model)
+    row = formats.format_named(model.format)
+    return _native(row, tree, model) if isinstance(row, NativeFormat) else None
 
 
 def companions(tree: Tree, model: SourceModel) -> tuple[str, ...]:
@@ -88,6 +92,16 @@ def _saved_model(tree: Tree, model: SourceModel) -> Details:
         ]
         operations = served_operations(graph, tensors)
     return Details(operations, _variables(tree, model), options, advice)
+
+
+def _native(row: NativeFormat, tree: Tree, model: SourceModel) -> Details | None:
+    found = row.read(tree, model)
+    if found is None:
+        return None
+    operations = Operations()
+    for node in found.nodes:
+        operations.add(found.domain, *node)
+    return Details(operations, weight_kinds(found.weights or ()))
 
 
 def _choice(

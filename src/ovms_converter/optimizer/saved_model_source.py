@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
 from ovms_converter.formats.base import TensorSpec
+from ovms_converter.formats.frozen import graph_ends
 from ovms_converter.formats.saved_model import DATA_TYPES, MetaGraph, Signature, read_saved_model
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer import saved_model_patch as patch
@@ -225,23 +226,15 @@ def read_frozen_graph(path: Path) -> SavedModelSource:
 
 
 def _ends_of_graph(meta: MetaGraph) -> Signature:
-    nodes = Message(meta.graph).messages(1)
-    consumed = {patch.split_tensor(source.removeprefix("^"))[0] for node in nodes for source in node.texts(3)}
-    silent = ("Const", "NoOp", "Placeholder", "Assert", "Print")
-    inputs = {node.text(1): f"{node.text(1)}:0" for node in nodes if node.text(2) == "Placeholder"}
-    names = [node.text(1) for node in nodes if node.text(2) not in silent and node.text(1) not in consumed]
-    outputs = {name: f"{name}:0" for name in names}
-    if not outputs:
+    placeholders, names = graph_ends(Message(meta.graph).messages(1))
+    if not names:
         raise CorruptModelError("the file holds no TensorFlow graph with outputs")
-    placeholders = {node.text(1): node for node in nodes if node.text(1) in inputs}
-    specs = tuple(TensorSpec(name, _placeholder_type(placeholders[name]), None) for name in inputs)
-    ends = tuple(TensorSpec(name, "", None) for name in outputs)
+    specs = tuple(TensorSpec(each.name, each.type, None) for each in placeholders)
+    inputs, outputs = (
+        {name: f"{name}:0" for name in ends} for ends in ([each.name for each in specs], names)
+    )
+    ends = tuple(TensorSpec(name, "", None) for name in names)
     return Signature(DEFAULT_SIGNATURE, "", specs, ends, inputs, outputs)
-
-
-def _placeholder_type(node: Message) -> str:
-    types = (each.message(2).integer(6) for each in node.messages(5) if each.text(1) == "dtype")
-    return DATA_TYPES.get(next(types, 0), "")
 
 
 def _tensors(specs: Iterable[TensorSpec], graph_tensors: Mapping[str, str]) -> list[Tensor]:
