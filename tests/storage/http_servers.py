@@ -61,9 +61,10 @@ class Asked:
 
 
 class FaultyServer:
-    """Serves `pages` by path; `asked` are the requests in order of arrival."""
+    """Serves `pages` by path; `asked` are the requests in order of arrival, `sent` the bytes of bodies."""
 
     def __init__(self) -> None:
+        self.sent = 0
         self.pages: dict[str, Page] = {}
         self.asked: list[Asked] = []
         self.released = threading.Event()
@@ -126,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         begin, end, status = 0, len(page.body), page.status
         if asked.get("if-match", page.etag) != page.etag:
             return self.plain(412, b"")
+        if page.etag and asked.get("if-none-match") == page.etag:
+            return self.plain(304, b"", {"etag": page.etag})
         match = RANGE.fullmatch(asked.get("range", ""))
         fresh = asked.get("if-range") in (None, page.modified, page.etag)
         if match and page.ranges and fresh:
@@ -158,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
             cut = page.cut_after is not None and page.cuts != 0 and len(body) > page.cut_after
             if cut and page.cuts is not None:
                 page.cuts -= 1
+            self.site.sent += len(body)
             stall = (
                 not cut and page.stall_after is not None and page.stalls > 0 and len(body) > page.stall_after
             )

@@ -111,6 +111,22 @@ class Source(Protocol):
         A second call may bring further files into the same directory.
         """
 
+    @property
+    def place(self) -> str | None:
+        """What names this source among all there are, without secrets; None where ETags prove nothing.
+
+        An ETag counts only together with its place: other resources may have the same.
+        """
+
+    def etag(self, path: str) -> str | None:
+        """The strong ETag of the bytes that were listed or read as `path`; None if there is none."""
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:
+        """Whether each of these files has still this strong ETag; no byte of them is asked for.
+
+        The paths are those of an earlier `list()`, or of neighbours that were read then.
+        """
+
 
 class Destination(Protocol):
     """A location that is written: directories of files, each directory once and never again.

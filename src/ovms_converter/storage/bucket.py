@@ -77,8 +77,8 @@ class Bucket(Protocol):
 
 
 def quoted_etag(etag: str | None) -> str | None:
-    """An ETag as HTTP writes it, None for a weak one, which does not tell that bytes are equal."""
-    if not etag or etag.startswith("W/"):
+    """An ETag as HTTP writes it, None for a weak or empty one, which does not tell that bytes are equal."""
+    if not etag or etag.startswith("W/") or etag == '""':
         return None
     return etag if etag.startswith('"') else f'"{etag}"'
 

@@ -74,6 +74,42 @@ class HttpSource:
 
         return FetchedTree(directory, fetch_all(paths, one, self._client))
 
+    @property
+    def place(self) -> str | None:
+        """See `Source.place`: None if the URL has a query that may be a secret or choose the file."""
+        return str(self._url) if not self._url.query or self._url.is_only_signed else None
+
+    def etag(self, path: str) -> str | None:
+        """See `Source.etag`: of a neighbour only if it is beside the URL itself, not where that leads."""
+        with self._lock:
+            resource, listing = self._resources.get(path), self._listing
+        if resource is None or listing is None:
+            return None
+        listed = any(entry.path == path for entry in listing.entries)
+        return resource.mark if listed or resource.is_at(self._url.neighbour(path)) else None
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:
+        """See `Source.has_still`: a conditional GET for each file."""
+        name = self._url.name
+        if name in etags and self._listing is None:
+            main = Resource(self._client, self._url, self._secret_headers)
+            if not main.is_still(etags[name]):
+                return False
+            with self._lock:
+                self._resources[name] = main
+                self._listing = Listing(True, (Entry(name, None, etags[name]),))
+        listing = self.list()
+        return all(
+            (path == name and listing.is_file) or self._known(path, listing).is_still(etag)
+            for path, etag in etags.items()
+        )
+
+    def _known(self, path: str, listing: Listing) -> Resource:
+        """A listed file, or a neighbour that was read earlier."""
+        if listing.is_file or path not in self._resources:
+            return Resource(self._client, self._url.neighbour(path), self._secret_headers)
+        return self._resources[path]
+
     def _look(self) -> Listing:
         resource = self._found()
         head = resource.head()

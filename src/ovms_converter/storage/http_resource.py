@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from ovms_converter.errors import LocationError, UnavailableError
 from ovms_converter.storage.base import Progress
+from ovms_converter.storage.bucket import quoted_etag
 from ovms_converter.storage.disk import disk_errors
 from ovms_converter.storage.http_client import Answer, HttpClient, Refused, told
 from ovms_converter.storage.http_digest import Digests, expected_digests
@@ -23,6 +26,7 @@ __all__ = ["Head", "Resource", "looks_like_html"]
 
 _PROBE_BYTES = 64 << 10
 _HASH_BYTES = 1 << 20
+_SETTLED = timedelta(seconds=2)
 _DOWNLOADS = 2
 """How often a file is fetched whose digest is not the one that the server tells."""
 
@@ -38,7 +42,8 @@ class Head:
     """What the first answer tells about a file.
 
     `size` in bytes, None if it is not told; `ranges` whether parts of it can be asked for; `start` its first
-    bytes; `delimited` whether a body that was cut can be told from one that is whole.
+    bytes; `delimited` whether a body that was cut can be told from one that is whole; `date` when the answer
+    was made, by the server's clock.
     """
 
     url: HttpUrl
@@ -49,6 +54,7 @@ class Head:
     start: bytes = field(repr=False)
     delimited: bool
     digests: Mapping[str, bytes]
+    date: str | None = None
 
     @property
     def validator(self) -> dict[str, str]:
@@ -61,6 +67,22 @@ class Head:
     def tag(self) -> str | None:
         """Whatever changes with the content: the ETag, or the date."""
         return self.etag or self.modified
+
+    @property
+    def lasting_etag(self) -> str | None:
+        """The strong ETag, unless the file may change once more and keep it.
+
+        Servers make ETags of the second in which a file was written: one that is as young as the answer is
+        not strong yet (RFC 9110, 8.8.2.2).
+        """
+        etag = quoted_etag(self.etag)
+        if etag is None or self.modified is None:
+            return etag
+        try:
+            written, answered = (parsedate_to_datetime(text) for text in (self.modified, self.date or ""))
+        except (TypeError, ValueError):
+            return None
+        return etag if answered - written >= _SETTLED else None
 
 
 class Resource:
@@ -89,6 +111,45 @@ class Resource:
                 except Broken as broken:  # noqa: PERF203 - a network is slower than a try
                     patience.failed(broken)
         return self._head
+
+    @property
+    def mark(self) -> str | None:
+        """What `is_still` knows these bytes by: a strong ETag that lasts, and where a redirect led.
+
+        None if there is none, or the file was not asked for yet, or the redirect's query may choose the file.
+        """
+        head = self._head
+        if head is None or head.lasting_etag is None:
+            return None
+        if head.url == self._url:
+            return head.lasting_etag
+        if head.url.query and not head.url.is_only_signed:
+            return None
+        return f"{head.lasting_etag} at {head.url}"
+
+    def is_still(self, mark: str) -> bool:
+        """Whether the file is still what had this mark. A server that ignores the condition sends one byte.
+
+        False also where it refuses; `head` then says why. Raises `UnavailableError`.
+        """
+        etag, _, place = mark.partition(" at ")
+        asked = {"if-none-match": etag, "range": "bytes=0-0"}
+        patience = self._patience(None)
+        while True:
+            try:
+                answer = self._client.once(self._url, asked, secret_headers=self._secret_headers)
+            except Refused as refused:  # noqa: PERF203 - a network is slower than a try
+                return refused.status == 304 and str(refused.url) == (place or str(self._url))
+            except Broken as broken:
+                patience.failed(broken)
+            else:
+                with answer:
+                    same_place = str(answer.url) == (place or str(self._url))
+                    return same_place and answer.headers.get("etag") == etag
+
+    def is_at(self, url: HttpUrl) -> bool:
+        """Whether this is the file at `url`."""
+        return self._url == url
 
     def read(self, start: int, length: int | None) -> bytes:
         """Up to `length` bytes from `start`, all of the rest if it is None. Raises as `head` does."""
@@ -210,6 +271,7 @@ class Resource:
                 start=start,
                 delimited=answer.length is not None or "transfer-encoding" in answer.headers,
                 digests=expected_digests(answer.headers, whole=answer.status == 200),
+                date=answer.headers.get("date") or None,
             )
 
     @contextmanager

@@ -15,6 +15,13 @@ _URL_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 """What `quote` leaves alone in a URL that is encoded already: RFC 3986 reserved, unreserved and `%`."""
 
 _SIGNATURES = frozenset({"x-amz-signature", "x-goog-signature", "signature"})
+_SIGNED = frozenset(
+    {
+        "awsaccesskeyid", "expires", "googleaccessid", "key-pair-id", "policy", "signature",
+        "se", "si", "sig", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr", "sr", "st", "sv",
+    }
+)  # fmt: skip
+"""Parameters of signed URLs, lower case: S3's and CloudFront's old ones, Google's, Azure's SAS."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,14 @@ class HttpUrl:
         if _SIGNATURES & values.keys():
             return True
         return "sig" in values and values.get("sr") in (["b"], ["bs"], ["bv"])
+
+    @property
+    def is_only_signed(self) -> bool:
+        """True if the query is a signature and nothing else: without it, the URL names the same file."""
+        names = {name.lower() for name in parse_qs(self.query, keep_blank_values=True)}
+        return self.is_signed_for_one_file and all(
+            name.startswith(("x-amz-", "x-goog-")) or name in _SIGNED for name in names
+        )
 
     def joined(self, reference: str) -> "HttpUrl":
         """Where a redirect or link leads; credentials stay behind unless the server is the same.

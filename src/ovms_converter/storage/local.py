@@ -118,6 +118,19 @@ class LocalSource:
         return FetchedTree(self._root, tuple(files))
 
     @property
+    def place(self) -> str | None:
+        """See `Source.place`: times and inode numbers do not tell that bytes are the same."""
+        return None
+
+    def etag(self, path: str) -> str | None:  # noqa: ARG002
+        """See `Source.etag`: a file system has none."""
+        return None
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """See `Source.has_still`: only the bytes would tell."""
+        return False
+
+    @property
     def _root(self) -> Path:
         """The directory that paths are relative to: a single file's neighbours are reached by name."""
         return self._path if self._path.is_dir() else self._path.parent

@@ -60,6 +60,19 @@ class MlflowSource:
         """Bring these files below `directory`."""
         return self._source().fetch(paths, directory, progress)
 
+    @property
+    def place(self) -> str | None:
+        """See `Source.place`: where the tracking server says that the files are."""
+        return self._source().place
+
+    def etag(self, path: str) -> str | None:
+        """See `Source.etag`."""
+        return self._source().etag(path)
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:
+        """See `Source.has_still`."""
+        return self._source().has_still(etags)
+
     def _source(self) -> Source:
         with self._lock:
             if self._found is None:

@@ -2,7 +2,7 @@
 
 import posixpath
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ovms_converter.errors import LocationError, NotFoundError, UnavailableError
@@ -61,6 +61,19 @@ class ArtifactSource:
             return FetchedFile(path, size, sha256)
 
         return FetchedTree(directory, fetch_all(paths, one, self._server.client))
+
+    @property
+    def place(self) -> str | None:
+        """See `Source.place`: the server's ETags are of its own temporary files."""
+        return None
+
+    def etag(self, path: str) -> str | None:  # noqa: ARG002
+        """See `Source.etag`: there is none that lasts."""
+        return None
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002
+        """See `Source.has_still`: only the bytes would tell."""
+        return False
 
     def _look(self) -> Listing:
         """The files below the path. A file and what is not there list nothing alike: the parent tells."""

@@ -85,6 +85,29 @@ class ObjectSource:
         self._fetched |= {file.path: file for file in files}
         return FetchedTree(directory, tuple(self._fetched[path] for path in paths))
 
+    @property
+    def place(self) -> str:
+        """See `Source.place`."""
+        return f"{self._bucket.names.endpoint} {self._bucket.names.bucket}/{self.location.path}"
+
+    def etag(self, path: str) -> str | None:
+        """See `Source.etag`: every read asks for the object with the ETag that it was listed with."""
+        entry = self._known.get(path)
+        return entry.etag if entry else None
+
+    def has_still(self, etags: Mapping[str, str]) -> bool:
+        """See `Source.has_still`: the listing tells, of neighbours a HEAD each."""
+        self.list()
+
+        async def now() -> list[Wanted]:
+            return await asyncio.gather(*(self._wanted(path) for path in etags))
+
+        try:
+            wanted = background.run(now)
+        except NotFoundError:
+            return False
+        return all(etags[one.path] == one.entry.etag for one in wanted)
+
     async def _resolve(self) -> Listing:
         """Ask for the object and for the prefix at once, and decide which of the two is meant."""
         key = self.location.path
@@ -142,6 +165,7 @@ class ObjectSource:
                 else f"there is no `{path}` below `{self.location}`",
                 hint="check that the model was stored whole",
             )
+        self._known[path] = entry
         return Wanted(key, path, entry.size or 0, entry)
 
 

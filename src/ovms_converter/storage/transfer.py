@@ -16,6 +16,7 @@ import hashlib
 import os
 import random
 import re
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,17 @@ GROWTH_SECONDS = 0.5
 """How long the rate is measured before another connection is tried, and after."""
 FAST = 300_000_000
 """Bytes a second at which one connection is left alone: no link that several would help is that fast."""
+OUTRUNS = FAST
+"""Bytes a second from which on the digest of a large file is left for later: the processor is what limits."""
 GROWTH = 1.2
 """By how much the rate must grow for the next step; below it, the link or a disk is what limits."""
 MEMORY = 48 << 20
 """Bytes of small files that may be held at once."""
-HASH_STEP = 8 << 20
+HASH_STEP = 4 << 20
 """A digest is taken of at least this much at a time, to keep the threads' overhead out of sight."""
+NEAR = 16 << 20
+"""Bytes of a large file that are still held when their digest is due; what is further on is read again."""
+_READ = 1 << 20
 
 FRUITLESS_TRIES = 8
 """Requests in a row that bring no byte before a transfer is given up; with the pauses about 15 s."""
@@ -186,9 +192,12 @@ class Download:
         """Bring one file; if it does not fit the store's own digest, once more."""
         expected = _MD5.fullmatch(wanted.entry.etag or "") if self._bucket.etag_is_md5 else None
         digests = await self._bring(wanted, self._progress, md5=expected is not None)
+        if digests is None:
+            return FetchedFile(wanted.path, wanted.size)
         if expected and digests.md5 != expected[1]:
             again = await self._bring(wanted, _unheard, md5=True)
             # The same bytes twice: the tag may be no digest. Other bytes: the way here changes them.
+            assert again
             if again.md5 != expected[1] and (
                 again.sha256 != digests.sha256 or await self._bucket.etag_is_digest(wanted.key)
             ):
@@ -199,7 +208,8 @@ class Download:
             digests = again
         return FetchedFile(wanted.path, wanted.size, digests.sha256)
 
-    async def _bring(self, wanted: Wanted, progress: Progress, *, md5: bool) -> "_Digests":
+    async def _bring(self, wanted: Wanted, progress: Progress, *, md5: bool) -> "_Digests | None":
+        """Bring one file; its digests, None if they are better taken later."""
         target = self._directory / wanted.path
         target.parent.mkdir(parents=True, exist_ok=True)
         with _opened(target) as handle:
@@ -207,8 +217,8 @@ class Download:
             if wanted.size <= SMALL:
                 async with self._memory.of(wanted.size):
                     await self._small(wanted, handle, progress, digests)
-            else:
-                await self._large(wanted, handle, progress, digests)
+            elif not await self._large(wanted, handle, progress, digests):
+                return None
         return digests
 
     async def _small(self, wanted: Wanted, handle: int, progress: Progress, digests: "_Digests") -> None:
@@ -217,10 +227,12 @@ class Download:
         digests.update(data)
         _write(handle, data, 0)
 
-    async def _large(self, wanted: Wanted, handle: int, progress: Progress, digests: "_Digests") -> None:
+    async def _large(self, wanted: Wanted, handle: int, progress: Progress, digests: "_Digests") -> bool:
+        """Bring a large file; whether the digests were taken."""
         os.ftruncate(handle, wanted.size)
         large = _LargeFile(self._bucket, wanted, handle, progress, self._streams)
         await all_of([large.follow(digests), large.bring()])
+        return large.is_digested
 
 
 class _LargeFile:
@@ -237,6 +249,11 @@ class _LargeFile:
         self._segments = [Segment(0, wanted.size)]
         self._moved = asyncio.Event()
         self._through = 0
+        self._digested = 0
+        self._first_byte = 0.0
+        self._holds = True
+        self._near: dict[int, bytes] = {}
+        """Offset → bytes that came in order, held for their digest: to read them again is a copy more."""
 
     async def bring(self) -> None:
         """Bring all bytes, with as many connections as make it faster."""
@@ -252,18 +269,43 @@ class _LargeFile:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
+    @property
+    def is_digested(self) -> bool:
+        """Whether the digests of the whole file were taken."""
+        return self._digested == self._wanted.size
+
     async def follow(self, digests: "_Digests") -> None:
-        """Take the digests of what lies whole from the beginning, until all does."""
+        """Take the digests of what lies whole from the beginning, until all does.
+
+        Unless the bytes come so fast that the processor is what limits: the SHA-256 alone, which the store
+        tells nothing to compare with, then waits until somebody needs it, and the file is still in memory.
+        """
         loop = asyncio.get_running_loop()
         position = 0
         while position < self._wanted.size:
             ready = self._frontier()
             if ready - position >= HASH_STEP or ready == self._wanted.size:
-                await loop.run_in_executor(None, digests.update_from, self._handle, position, ready)
+                if not position and not digests.md5 and self._outruns_digests():
+                    self._holds = False
+                    self._near.clear()
+                    return
+                await loop.run_in_executor(None, self._digest, digests, position, ready)
                 position = ready
             else:
                 self._moved.clear()
                 await self._moved.wait()
+
+    def _digest(self, digests: "_Digests", start: int, end: int) -> None:
+        """Take the digests of the bytes from `start` to before `end`, all of which are written."""
+        while start < end:
+            data = self._near.pop(start, None) or os.pread(self._handle, min(_READ, end - start), start)
+            if not data:
+                raise EOFError
+            digests.update(data)
+            start += len(data)
+            self._digested = start
+        for passed in [offset for offset in list(self._near) if offset < end]:
+            del self._near[passed]
 
     async def _grow(self, running: "set[asyncio.Task[None]]") -> None:
         """Double the connections as long as that pays; return when it does not or the file is there."""
@@ -313,10 +355,20 @@ class _LargeFile:
                     await receive(self._bucket, self._wanted, segment, self._sink)
 
     def _sink(self, offset: int, data: bytes) -> None:
+        if not self._through:
+            self._first_byte = time.monotonic()
         _write(self._handle, data, offset)
+        if self._holds and offset - self._digested < NEAR:
+            self._near[offset] = data
         self._through += len(data)
         self._progress(len(data))
         self._moved.set()
+
+    def _outruns_digests(self) -> bool:
+        """Whether the first bytes came as fast as a local network's, and the file fits into memory well."""
+        seconds = time.monotonic() - self._first_byte
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return self._through > OUTRUNS * seconds and self._wanted.size < memory // 4
 
     def _frontier(self) -> int:
         """The offset of the first byte that is not there yet."""
@@ -342,17 +394,6 @@ class _Digests:
         self._sha256.update(data)
         if self._md5:
             self._md5.update(data)
-
-    def update_from(self, handle: int, start: int, end: int) -> None:
-        """Take the bytes from `start` to before `end` of a file that was just written."""
-        buffer = bytearray(1 << 20)
-        view = memoryview(buffer)
-        while start < end:
-            count = os.preadv(handle, [view[: min(len(view), end - start)]], start)
-            if count == 0:
-                raise EOFError
-            self.update(view[:count])
-            start += count
 
     @property
     def sha256(self) -> str:
