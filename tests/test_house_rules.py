@@ -20,11 +20,11 @@ ROWS = (
     {"request"},
     {"repository"},
     {"storage", "engine"},
-    {"optimizer"},
+    {"optimizer", "frameworks"},
     {"formats"},
     {"parameters"},
-    {"events", "redaction"},
-    {"errors", "_version", "units"},
+    {"events", "redaction", "exhaustion"},
+    {"errors", "_version", "units", "processes"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

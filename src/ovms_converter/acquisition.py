@@ -133,7 +133,7 @@ class Acquisition:
 
     def _recognise(self, files: Files) -> SourceModel:
         try:
-            return formats.recognise(files, self._request.input_format)
+            return formats.recognise(files, self._request.input_format, trusted=self._request.trust_source)
         except AmbiguousModelError as error:
             hint = (error.hint or "").replace("<input_model>", str(self._request.input).rstrip("/"))
             raise AmbiguousModelError(error.message, hint=hint) from None

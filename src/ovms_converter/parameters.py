@@ -134,7 +134,7 @@ _LOCATIONS = (
         default="auto",
         choices=(
             "auto", "mlflow", "onnx", "tensorflow.saved_model", "tflite", "paddle", "tensorflow.frozen",
-            "openvino.ir",
+            "openvino.ir", "keras.keras", "keras.h5",
         ),
         example="onnx",
     ),
@@ -144,6 +144,12 @@ _LOCATIONS = (
         default="openvino",
         choices=("openvino", "onnx", "tensorflow.saved_model", "tflite", "paddle"),
         example="openvino",
+    ),
+    Parameter(
+        "trust_source", Kind.FLAG, Group.LOCATIONS,
+        "Run code that is part of the model (pickles, Keras Lambda layers), in a process without network and "
+        "credentials. Models that need it are refused otherwise.",
+        default="false", example="true",
     ),
 )  # fmt: skip
 

@@ -37,6 +37,7 @@ from ovms_converter.events import (
     ignore,
 )
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.framework import example_of, versions_of
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.record import build_record, digest, fingerprint, hashed
@@ -207,6 +208,7 @@ class _Run:
         return result
 
     def _job(self, model: SourceModel, tree: FetchedTree, result: Path) -> ConversionJob:
+        example = example_of(model) or ""
         return ConversionJob(
             format=model.format,
             model=tree.root / model.path,
@@ -215,6 +217,10 @@ class _Run:
             output=result,
             verify=self.request.verify,
             tolerance=self.request.tolerance,
+            signature=model.mlflow.signature if model.mlflow else None,
+            example=tree.root / example if example in model.needs else None,
+            versions=versions_of(model.mlflow),
+            trusted=self.request.trust_source,
         )
 
     def _convert(self, engine: Engine, job: ConversionJob, pool: ThreadPoolExecutor) -> ConvertedModel:

@@ -50,6 +50,7 @@ class ConversionRequest:
     `model_version`  "auto", "next" or a number as text
     `keep`           how many versions are left after publishing, None for all
     `dry_run`        True if nothing is published
+    `trust_source`   True if code out of the model may run, without network and credentials
     `verify`         "auto", "off", "load" or "compare"
     `tolerance`      largest relative error of a comparison, None for what the precision suggests
     `timeout`        seconds that conversion and verification may take
@@ -70,6 +71,7 @@ class ConversionRequest:
     memory_limit: int | None
     keep: int | None
     dry_run: bool
+    trust_source: bool
     parameters: Mapping[str, Given]
 
 
@@ -123,6 +125,7 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         memory_limit=_memory(value_of("memory_limit")),
         keep=_keep(value_of("keep")),
         dry_run=parse_flag(value_of("dry_run"), "dry_run"),
+        trust_source=parse_flag(value_of("trust_source"), "trust_source"),
         parameters=MappingProxyType(values),
     )
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from inspection_models import DATA, onnx_model
 from ovms_converter.errors import UnsupportedModelError
+from ovms_converter.formats.programs import keras_programs, pickle_globals
 from ovms_converter.inspection import Inspection, inspect
-from ovms_converter.inspection.programs import _globals, _keras_layers
 
 MLFLOW = DATA / "formats" / "mlflow"
 
@@ -49,8 +49,8 @@ def test_a_pickle_is_listed_with_what_it_imports_and_not_opened(tmp_path: Path, 
 
 def test_names_that_a_pickle_remembers_are_found_again() -> None:
     data = pickle.dumps([Path, Path("a").resolve, pickletools.genops, Path], 4)
-    assert _globals(data)[0] == "pathlib.Path"
-    assert "pickletools.genops" in _globals(data)
+    assert pickle_globals(data)[0] == "pathlib.Path"
+    assert "pickletools.genops" in pickle_globals(data)
 
 
 def test_lambda_layers_of_a_keras_archive_are_named() -> None:
@@ -104,7 +104,7 @@ def test_the_directory_of_an_archive_is_not_read_without_end(tmp_path: Path) -> 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_upset_the_readers(data: bytes) -> None:
-    for found in (_globals(b"\x80\x04" + data), _keras_layers(data)):
+    for found in (pickle_globals(b"\x80\x04" + data), keras_programs(data)):
         assert all(isinstance(name, str) for name in found)
 
 
@@ -119,4 +119,4 @@ def test_no_bytes_upset_the_readers(data: bytes) -> None:
     )
 )
 def test_no_configuration_upsets_the_reader(document: object) -> None:
-    _keras_layers(json.dumps(document).encode())
+    keras_programs(json.dumps(document).encode())

@@ -1,6 +1,5 @@
 """Why a child died that did not say so itself."""
 
-import errno
 import signal
 
 from ovms_converter.errors import (
@@ -13,37 +12,27 @@ from ovms_converter.errors import (
     VerificationError,
 )
 from ovms_converter.events import Stage
+from ovms_converter.exhaustion import MORE_MEMORY, of_exception, says_out_of_memory
+from ovms_converter.units import size
 
-__all__ = ["describe", "of_exception", "of_limit"]
+__all__ = ["describe", "of_container", "of_exception", "of_limit"]
 
-_OUT_OF_MEMORY = (
-    "bad_alloc",
-    "failed to allocate",
-    "memory allocation",
-    "memoryerror",
-    "cannot allocate memory",
-    "out of memory",
-    "could not create a memory object",
-    "bad_array_new_length",
-    "resource temporarily unavailable",
-    "failed to map segment",
-)
-_OUT_OF_DISK = ("no space left on device", "iostream error", "file too large", "disk quota exceeded")
-
-_MORE_MEMORY = "give the step more memory, or raise `memory_limit` if it was given"
+_MORE_FOR_THE_CONTAINER = "give the container more memory"
 _SHOW = "run again with `--log_level DEBUG` to see what it printed"
-_MORE_DISK = "free some space, or point TMPDIR at a larger disk"
 
 
-def describe(returncode: int, stage: Stage | None, doing: str, output: str) -> ConverterError:
+def describe(
+    returncode: int, stage: Stage | None, doing: str, output: str, container: int | None = None
+) -> ConverterError:
     """The error for a child that ended with `returncode` (negative: a signal) while it was `doing` something.
 
     `stage` is None as long as it has not begun with the model. `output` is the end of what it printed; the
-    C++ runtime names an exception there before it aborts.
+    C++ runtime names an exception there before it aborts. `container` is the memory, in bytes, that the
+    container may take that it ran in, None for no limit.
     """
     if returncode >= 0:
-        if _says(output, _OUT_OF_MEMORY):
-            return ResourceError(f"memory ran out while {doing}", hint=_MORE_MEMORY)
+        if says_out_of_memory(output):
+            return ResourceError(f"memory ran out while {doing}", hint=MORE_MEMORY)
         return InternalError(
             f"the converter process ended with status {returncode} while {doing}", hint=_SHOW
         )
@@ -51,12 +40,18 @@ def describe(returncode: int, stage: Stage | None, doing: str, output: str) -> C
     name = _signal_name(number)
     if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         return InterruptedRunError(number)
+    if number == signal.SIGKILL and container is not None:
+        return ResourceError(
+            f"the converter process was killed while {doing}: memory ran out, most likely; "
+            f"the container has {size(container)}",
+            hint=_MORE_FOR_THE_CONTAINER,
+        )
     if number == signal.SIGKILL:
         return ResourceError(
-            f"the converter process was killed while {doing}: memory ran out, most likely", hint=_MORE_MEMORY
+            f"the converter process was killed while {doing}: memory ran out, most likely", hint=MORE_MEMORY
         )
-    if number == signal.SIGABRT and _says(output, _OUT_OF_MEMORY):
-        return ResourceError(f"memory ran out while {doing}", hint=_MORE_MEMORY)
+    if number == signal.SIGABRT and says_out_of_memory(output):
+        return ResourceError(f"memory ran out while {doing}", hint=MORE_MEMORY)
     message = f"the converter process crashed ({name}) while {doing}"
     if stage is None:
         return InternalError(message, hint=_SHOW)
@@ -77,25 +72,12 @@ def of_limit(seconds: float, doing: str) -> ModelError:
     )
 
 
-def of_exception(error: BaseException, doing: str) -> ResourceError | None:
-    """The error for an exception that means that memory or disk ran out, or None if it is something else.
-
-    OpenVINO's exceptions are RuntimeErrors that can only be told by their text.
-    """
-    text = str(error)
-    if isinstance(error, MemoryError) or _says(text, _OUT_OF_MEMORY):
-        return ResourceError(f"memory ran out while {doing}", hint=_MORE_MEMORY)
-    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if no_space or _says(text, _OUT_OF_DISK):
-        return ResourceError(
-            f"the disk is full or a file-size limit was reached while {doing}", hint=_MORE_DISK
-        )
-    return None
-
-
-def _says(text: str, words: tuple[str, ...]) -> bool:
-    lowered = text.lower()
-    return any(word in lowered for word in words)
+def of_container(limit: int, in_use: int, doing: str) -> ResourceError:
+    """The error for a child that was ended because its container has no memory left; sizes in bytes."""
+    return ResourceError(
+        f"memory ran out while {doing}: {size(in_use)} of the container's {size(limit)} are in use",
+        hint=_MORE_FOR_THE_CONTAINER,
+    )
 
 
 def _signal_name(number: int) -> str:

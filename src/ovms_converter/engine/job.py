@@ -1,7 +1,9 @@
 """What is asked of the child process, and what it answers: frozen values without openvino's types."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ovms_converter.optimizer.arguments import OptimizerArguments
 
@@ -12,7 +14,7 @@ __all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port"]
 class ConversionJob:
     """One model to convert.
 
-    `format`     one of `optimizer.conversion.FORMATS`
+    `format`     one of `optimizer.conversion.FORMATS` or of `frameworks.FRAMEWORKS`
     `model`      the model's file or directory
     `arguments`  Model Optimizer's arguments, already parsed
     `stem`       the result's file name without its ending; a plain name, no path
@@ -22,6 +24,8 @@ class ConversionJob:
     `tolerance`  for "compare": the largest error relative to the reference that is still equal; None chooses
     by the
                  precision of the result
+    `verify_data`  a `.npz` of inputs, and perhaps of the outputs that they shall give, or None
+    `signature`, `example`, `versions`, `trusted`  for a framework, see `frameworks.base.ExportJob`
     """
 
     format: str
@@ -31,6 +35,11 @@ class ConversionJob:
     output: Path
     verify: str
     tolerance: float | None = None
+    signature: Mapping[str, Any] | None = None
+    example: Path | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    trusted: bool = False
+    verify_data: Path | None = None
 
 
 @dataclass(frozen=True)

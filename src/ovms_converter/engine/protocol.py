@@ -106,6 +106,11 @@ def encode_job(job: ConversionJob) -> bytes:
             "output": str(job.output.absolute()),
             "verify": job.verify,
             "tolerance": job.tolerance,
+            "signature": job.signature,
+            "example": str(job.example.absolute()) if job.example else None,
+            "versions": dict(job.versions),
+            "trusted": job.trusted,
+            "verify_data": str(job.verify_data.absolute()) if job.verify_data else None,
         }
     )
 
@@ -121,6 +126,11 @@ def decode_job(line: bytes) -> ConversionJob:
         output=Path(value["output"]),
         verify=value["verify"],
         tolerance=value["tolerance"],
+        signature=value["signature"],
+        example=Path(value["example"]) if value["example"] else None,
+        versions=value["versions"],
+        trusted=value["trusted"],
+        verify_data=Path(value["verify_data"]) if value["verify_data"] else None,
     )
 
 

@@ -49,6 +49,7 @@ class Files(Protocol):
 class MLflowModel:
     """What an `MLmodel` file says; a guide, never a proof.
 
+    `example` is the path of the input example, relative to `directory`.
     `flavors` holds the native flavors' mappings (without `python_function`), `signature` MLflow's, parsed.
     All values are texts, lists, mappings, true/false or None: a number in the file is the text it is.
     """
@@ -60,6 +61,7 @@ class MLflowModel:
     signature: Mapping[str, Any] | None = None
     model_uuid: str | None = None
     run_id: str | None = None
+    example: str | None = None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def parse_mlmodel(data: bytes, directory: str = "") -> MLflowModel:
         signature=_signature(content.get("signature")),
         model_uuid=_text(content, "model_uuid") or _text(content, "model_id"),
         run_id=_text(content, "run_id"),
+        example=_example(content.get("saved_input_example_info")),
     )
 
 
@@ -118,6 +119,11 @@ def _check_structure(data: bytes) -> None:
 def _text(content: Mapping[Any, Any], key: str) -> str | None:
     value = content.get(key)
     return value if isinstance(value, str) else None
+
+
+def _example(value: object) -> str | None:
+    """The path of the input example that was logged with the model."""
+    return _text(value, "artifact_path") if isinstance(value, dict) else None
 
 
 def _signature(value: object) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ovms_converter.errors import AmbiguousModelError, CorruptModelError, RequestError, UnsupportedModelError
 from ovms_converter.formats.base import Files, Format, SourceModel
+from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.mlflow import locate
 from ovms_converter.formats.mlmodel import find_mlmodels, read_mlmodel
 from ovms_converter.formats.native import IR
@@ -20,15 +21,19 @@ _LISTED = 10
 """Paths that an error lists at most."""
 
 
-def recognise(files: Files, input_format: str = "auto") -> SourceModel:
+def recognise(files: Files, input_format: str = "auto", *, trusted: bool = False) -> SourceModel:
     """The one model in a tree, which can be converted as far as a few bytes of it tell.
 
     `input_format` is one of `INPUT_FORMATS`. Raises `RequestError` if the model is of another format than was
-    asked for, `AmbiguousModelError`, `CorruptModelError` or `UnsupportedModelError`.
+    asked for, `AmbiguousModelError`, `CorruptModelError` or `UnsupportedModelError`; the last one also if the
+    model runs its author's code and is not `trusted`.
     """
     tree = open_tree(files)
     model = identify(tree, input_format)
-    format_named(model.format).confirm(tree, model)
+    row = format_named(model.format)
+    row.confirm(tree, model)
+    if isinstance(row, FrameworkFormat) and not trusted:
+        row.check_trust(tree, model)
     return model
 
 
@@ -106,6 +111,9 @@ def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
     convertible = [model for model in found if format_named(model.format).convertible]
     # IR beside another model is what an earlier conversion made of it
     convertible = [model for model in convertible if model.format != IR.name] or convertible
+    # What needs a framework lies beside a model that does not, as often as not: the file it was made from, a
+    # pickled tokenizer.
+    convertible = _simplest(tree, convertible)
     candidates = convertible or [model for model in found if _counts(tree, model)]
     if len(candidates) == 1:
         return candidates[0]
@@ -122,6 +130,20 @@ def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
         hint=f"give one of them by its path, such as `<input_model>/{paths[0] or paths[1]}`"
         f"{_other_choice(candidates)}",
     )
+
+
+def _simplest(tree: Tree, models: Sequence[SourceModel]) -> list[SourceModel]:
+    """Those that need no framework; else those that run no code; else all."""
+    rows = [(model, format_named(model.format)) for model in models]
+    native = [model for model, row in rows if not isinstance(row, FrameworkFormat)]
+    if native or len(rows) < 2:
+        return native or list(models)
+    harmless = [
+        model
+        for model, row in rows
+        if isinstance(row, FrameworkFormat) and row.runs_code(tree, model) is None
+    ]
+    return harmless or list(models)
 
 
 def _counts(tree: Tree, model: SourceModel) -> bool:

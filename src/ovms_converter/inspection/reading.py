@@ -1,16 +1,10 @@
 """A source as the tree of files that the formats look at: every byte read once, and counted."""
 
-import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from ovms_converter.formats.tree import Window
 from ovms_converter.storage.base import Listing, Source
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-__all__ = ["CountedFiles", "WindowFile"]
+__all__ = ["CountedFiles"]
 
 _SMALL = 32 << 10
 """A file up to this many bytes is read whole at the first look: a request costs more than its bytes."""
@@ -56,44 +50,3 @@ class CountedFiles:
         self.requests += 1
         self.bytes_read += len(data)
         return data
-
-
-class WindowFile(io.RawIOBase):
-    """A file in a tree for readers that want a file object, such as `zipfile`.
-
-    Raises `OSError` for a read that would be more than `limit` bytes in all.
-    """
-
-    def __init__(self, window: Window, limit: int) -> None:
-        self._window = window
-        self._left = limit
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """The offset of the next byte."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go elsewhere."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._window.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Fill a buffer as far as the file goes."""
-        target = memoryview(buffer).cast("B")
-        self._left -= min(len(target), self._window.size)
-        if self._left < 0:
-            raise OSError("more would be read than an inspection may")
-        data = self._window.bytes(self._at, len(target))
-        target[: len(data)] = data
-        self._at += len(data)
-        return len(data)

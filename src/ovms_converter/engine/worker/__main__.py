@@ -2,17 +2,13 @@
 
 import argparse
 import contextlib
-import ctypes
 import gc
 import logging
 import os
-import resource
-import signal
 import sys
 import threading
-from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+from ovms_converter.processes import be_bounded, die_with
 
 _LEVELS = {
     "DEBUG": logging.DEBUG,
@@ -31,12 +27,8 @@ def main() -> None:
     parser.add_argument("--memory-limit", type=int, help="bytes of private memory")
     parser.add_argument("--log-level", default="ERROR")
     options = parser.parse_args()
-    _die_with(options.parent)
-    _volunteer_for_the_oom_killer()
-    # A crash is an expected end here: no core file as large as the model.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if options.memory_limit is not None:
-        _limit_memory(options.memory_limit)
+    die_with(options.parent)
+    be_bounded(options.memory_limit)
     logging.basicConfig(level=_LEVELS.get(options.log_level.upper(), logging.ERROR))
     # openvino asks this package for consent on import and forks and connects; without it, it does neither.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -56,32 +48,10 @@ def main() -> None:
     os._exit(0)
 
 
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the parent dies; where it is not Linux, `_watch_parent` does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def _watch_parent() -> None:
     """End this process when the parent's end of the job pipe closes."""
     os.read(sys.stdin.fileno(), 1)
     os._exit(1)
-
-
-def _volunteer_for_the_oom_killer() -> None:
-    """Let the kernel end this process before its parent, which can then tell what happened."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-def _limit_memory(limit: int) -> None:
-    """Bound private memory. RLIMIT_DATA does not count mapped files, so the weights' size does not matter."""
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 if __name__ == "__main__":

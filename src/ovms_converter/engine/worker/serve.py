@@ -20,9 +20,10 @@ from ovms_converter.engine.protocol import (
     decode_job,
     encode_message,
 )
-from ovms_converter.engine.worker import save, verify
+from ovms_converter.engine.worker import exporting, save, verify
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
+from ovms_converter.frameworks import FRAMEWORKS
 from ovms_converter.optimizer.conversion import convert
 
 __all__ = ["serve"]
@@ -82,20 +83,24 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
     started = time.monotonic()
     # In this process's own temporary directory, which the client removes.
     scratch = Path(tempfile.mkdtemp(prefix="convert-"))
+    source = exporting.Source(job.model, job.format)
+    if job.format in FRAMEWORKS:
+        tell.doing(Stage.CONVERT, f"exporting `{job.model.name}` with {FRAMEWORKS[job.format].title}")
+        source = exporting.exported(job, scratch)
     tell.doing(Stage.CONVERT, f"reading `{job.model.name}`")
-    converted = convert(job.model, job.format, job.arguments, scratch)
+    converted = convert(source.model, source.format, job.arguments, scratch)
     tell.doing(Stage.CONVERT, f"writing `{job.stem}.xml`")
     written = save.save(converted.model, job, compress_to_fp16=converted.compress_to_fp16)
     convert_seconds = time.monotonic() - started
     tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
-    notes, repairs = list(converted.notes), converted.repairs
+    notes, repairs = [*source.notes, *converted.notes], converted.repairs
     del converted
 
     started = time.monotonic()
     verified = verify.Verified("not verified: switched off")
     if job.verify != "off":
         tell.doing(Stage.VERIFY, f"running `{job.stem}.xml`")
-        verified = verify.verify(written, job)
+        verified = verify.verify(written, job, source)
         notes += verified.notes
         tell.send(StageEnded(Stage.VERIFY, time.monotonic() - started, verified.text))
     return Done(

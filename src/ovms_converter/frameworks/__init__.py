@@ -1,0 +1,42 @@
+"""Formats that OpenVINO does not read: their own library exports them, in a process without a network.
+
+What comes out, ONNX or IR, goes the usual way as if the user had given it. Importing this package imports
+neither numpy nor any framework; only the process of `__main__` does, and there only the one that is needed.
+"""
+
+from collections.abc import Mapping
+
+from ovms_converter.frameworks.base import Framework
+
+__all__ = ["FRAMEWORKS", "framework_of"]
+
+_KERAS = Framework(
+    "keras",
+    "Keras",
+    exporting={"KERAS_BACKEND": "openvino"},
+    running={"KERAS_BACKEND": "numpy"},
+)
+
+FRAMEWORKS: Mapping[str, Framework] = {
+    "keras.keras": _KERAS,
+    "keras.h5": _KERAS,
+}
+"""Who opens which format, by the format's name."""
+
+_TENSORFLOW = Framework(
+    "tensorflow",
+    "TensorFlow",
+    running={"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"},
+)
+
+_REFERENCES: Mapping[str, Framework] = {
+    "tensorflow.saved_model": _TENSORFLOW,
+    "tensorflow.frozen": _TENSORFLOW,
+    "tflite": _TENSORFLOW,
+}
+"""Who runs the source, as a reference only, of formats that OpenVINO reads itself."""
+
+
+def framework_of(format: str) -> Framework | None:
+    """Who opens a format, to export it or only to run it."""
+    return FRAMEWORKS.get(format) or _REFERENCES.get(format)
