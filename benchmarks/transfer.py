@@ -8,12 +8,14 @@
 The server is `floor_server.py`, which costs as little as a server can, or `rclone serve s3` (`--server
 rclone`), told to make its ETags without reading the files; `--endpoint` names another one, with the keys in
 `AWS_*` and its bucket in `--bucket`. Every program
-runs as a process of its own, start included, one after the other, and the whole round is repeated: the median
-by wall time is shown, with its ratio to the fastest. Peak memory is anonymous memory of the process (see
-measure.py). A program that is not installed is left out and named.
+runs as a process of its own, start included, one after the other, and the whole round is repeated, each time
+begun with another program: the median by wall time is shown, with its ratio to the fastest. Peak memory is
+anonymous memory of the process (see measure.py). A program that is not installed is left out and named; one
+that takes longer than `--limit` seconds has failed. `--directory /dev/shm` keeps the disk out of it.
 
-`ours` takes the SHA-256 of every byte it brings, and looks after each upload whether the object has its size;
-`boto3` is `upload_file` and `download_file` with their defaults, 10 files at a time.
+`ours` takes the SHA-256 of what it brings, of a large file only if the link is slower than 300 MB/s (on a
+faster one the pipeline takes it beside the conversion), and looks after each upload whether the object has
+its size; `boto3` is `upload_file` and `download_file` with their defaults, 10 files at a time.
 """
 
 import argparse
@@ -204,21 +206,24 @@ def _rounds(
     store: Store,
     commands: Mapping[str, Callable[[str, str, Path], list[str]]],
     size: str,
-    repeat: int,
+    options: argparse.Namespace,
     work: Path,
 ) -> dict[tuple[str, str], list[Measurement]]:
-    """Every program up and then down, in turn, `repeat` times."""
+    """Every program up and then down, in turn, as often as the options say."""
     local = work / size
     _make(local, *SIZES[size])
     expected = sorted((path.name, path.stat().st_size) for path in local.iterdir())
     runs: dict[tuple[str, str], list[Measurement]] = {}
-    for number in range(repeat):
-        for tool, command in commands.items():
-            prefix = f"{size}/{tool}-{number}"
-            up = measure(command("up", prefix, local), environ=store.environ)
+    limit = ["timeout", "--signal", "KILL", str(options.limit)]
+    tools = list(commands)
+    for number in range(options.repeat):
+        turn = number % len(tools)
+        for tool in tools[turn:] + tools[:turn]:
+            command, prefix = commands[tool], f"{size}/{tool}-{number}"
+            up = measure([*limit, *command("up", prefix, local)], environ=store.environ)
             target = work / "target"
             target.mkdir()
-            down = measure(command("down", prefix, target), environ=store.environ)
+            down = measure([*limit, *command("down", prefix, target)], environ=store.environ)
             arrived = sorted((path.name, path.stat().st_size) for path in target.rglob("*") if path.is_file())
             if arrived != expected:
                 down = Measurement(1, down.wall, down.cpu, down.peak_anonymous, down.peak_resident)
@@ -238,7 +243,7 @@ def _compare(store: Store, options: argparse.Namespace, work: Path) -> int:
     failed = False
     print(f"{'files':10}{'way':6}{'program':9}{'wall s':>8}{'ratio':>7}{'CPU s':>8}{'peak MiB':>10}")
     for size in options.sizes.split(","):
-        runs = _rounds(store, commands, size, options.repeat, work)
+        runs = _rounds(store, commands, size, options, work)
         for way in ("down", "up"):
             medians = {tool: _median(runs[way, tool]) for tool in commands}
             broken = {tool for tool in commands if any(run.returncode for run in runs[way, tool])}
@@ -258,6 +263,7 @@ def main() -> int:
     parser.add_argument("--sizes", default=",".join(SIZES), help=f"of {', '.join(SIZES)}")
     parser.add_argument("--peers", default="s5cmd,rclone,aws,boto3", help="the programs to compare with")
     parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median is shown")
+    parser.add_argument("--limit", type=int, default=60, help="seconds that one copy may take")
     parser.add_argument("--directory", type=Path, help="for files and objects; needs 4 GiB")
     parser.add_argument("--server", choices=("floor", "rclone"), default="floor", help="the server to run")
     parser.add_argument("--endpoint", help="a server to use instead, keys in `AWS_*`; objects stay there")

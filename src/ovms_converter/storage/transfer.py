@@ -176,6 +176,7 @@ class Download:
         self._files = asyncio.Semaphore(FILES_AT_ONCE)
         self._streams = asyncio.Semaphore(STREAMS)
         self._memory = _Budget(MEMORY)
+        self._made: set[Path] = set()
 
     async def run(self, files: Sequence[Wanted]) -> tuple[FetchedFile, ...]:
         """Bring all files and return them in the order given."""
@@ -211,7 +212,9 @@ class Download:
     async def _bring(self, wanted: Wanted, progress: Progress, *, md5: bool) -> "_Digests | None":
         """Bring one file; its digests, None if they are better taken later."""
         target = self._directory / wanted.path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(target.parent)
         with _opened(target) as handle:
             digests = _Digests(md5)
             if wanted.size <= SMALL:
