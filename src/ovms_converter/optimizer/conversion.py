@@ -1,7 +1,7 @@
 """From a model on disk to an openvino Model that does what was asked: the steps in their order.
 
-The front ends are used directly and no common transformations run, so weights stay mapped from the source:
-memory does not grow with the model. `static_shape` and `transform` are the exceptions.
+The front ends are used directly and no common transformations run over the weights, which so stay mapped from
+the source: memory does not grow with the model. `static_shape` and `transform` are the exceptions.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import Model, native_errors, ov
 from ovms_converter.optimizer.native_source import FRAMEWORKS, NativeSource
 from ovms_converter.optimizer.onnx_source import OnnxSource
+from ovms_converter.optimizer.output_shapes import narrow_output_shapes
 from ovms_converter.optimizer.plan import make_plan
 from ovms_converter.optimizer.preprocessing import channels_first_ends, preprocess
 from ovms_converter.optimizer.renaming import renamed
@@ -66,6 +67,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     if arguments.transform:
         apply_transformations(converted, arguments.transform)
         ends = ends_of(converted)
+    converted = narrow_output_shapes(converted)
     repairs = _repair(source, converted, arguments)
     name_ends(converted, _public_names(arguments, source, ends))
     notes = [
