@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TypeVar
 
@@ -61,7 +62,8 @@ def inspect(location: str, *, environ: Mapping[str, str], input_format: str = "a
             f"there is nothing at `{place}`",
             hint="check the spelling; a prefix needs at least one object below it",
         )
-    return _Examination(place, listing, CountedFiles(source, listing), input_format).inspection()
+    with closing(CountedFiles(source, listing)) as files:
+        return _Examination(place, listing, files, input_format).inspection()
 
 
 class _Examination:

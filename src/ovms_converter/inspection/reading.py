@@ -1,27 +1,64 @@
 """A source as the tree of files that the formats look at: every byte read once, and counted."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from ovms_converter.storage.base import Listing, Source
+from ovms_converter.inspection.ahead import SLACK, Jumps
+from ovms_converter.storage.base import Listing
+from ovms_converter.storage.location import Location
 
 __all__ = ["CountedFiles"]
 
 _SMALL = 32 << 10
 """A file up to this many bytes is read whole at the first look: a request costs more than its bytes."""
 
+_AHEAD = 16
+"""Requests that are under way at once for what is likely needed next."""
+
+_PATIENCE = 4
+"""No more guesses are made for a file when there were so many wrong ones more than right ones."""
+
+
+class _Readable(Protocol):
+    """What is needed of a `Source`."""
+
+    @property
+    def location(self) -> Location: ...
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes: ...
+
+
+@dataclass
+class _File:
+    """What is known of a file: blocks by their start, some, with their ends, still on their way."""
+
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    coming: dict[int, tuple[int, Future[bytes]]] = field(default_factory=dict)
+    jumps: Jumps = field(default_factory=Jumps)
+    wrong: int = 0
+
 
 class CountedFiles:
     """The `Files` of a source. What was read is kept, so that going through a file twice costs nothing.
 
-    `bytes_read` and `requests` count what was asked of the source beyond its listing.
+    `bytes_read` and `requests` count what was asked of the source beyond its listing. Of a source elsewhere,
+    what will likely be needed next is asked for beforehand; `close` ends that.
     """
 
-    def __init__(self, source: Source, listing: Listing) -> None:
+    def __init__(self, source: _Readable, listing: Listing) -> None:
         self._source = source
         self._sizes = {entry.path: entry.size for entry in listing.entries}
-        self._blocks: dict[str, dict[int, bytes]] = {}
+        self._files: dict[str, _File] = {}
+        self._pool = ThreadPoolExecutor(_AHEAD, "ahead") if source.location.is_remote else None
         self.bytes_read = 0
         self.requests = 0
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
 
     def sizes(self) -> Mapping[str, int | None]:
         """The bytes of every file by its relative POSIX path."""
@@ -35,18 +72,57 @@ class CountedFiles:
             end = size if end is None else min(end, size)
             if start >= end:
                 return b""
-        known = self._blocks.setdefault(path, {})
-        for at in (start, 0):
-            if end is not None and end <= at + len(known.get(at, b"")):
-                return known[at][start - at : end - at]
+        file = self._files.setdefault(path, _File())
+        if end is not None and (known := self._known(path, file, start, end)) is not None:
+            return known
         if size is not None and size <= _SMALL:
-            known[0] = self._asked(path, 0, size)
-            return known[0][start:end]
-        known[start] = self._asked(path, start, None if end is None else end - start)
-        return known[start]
+            file.blocks[0] = self._asked(path, 0, size)
+            return file.blocks[0][start:end]
+        self._drop(file)
+        if end is not None:
+            self._ask_ahead(path, file, start, end - start)
+        file.blocks[start] = self._asked(path, start, None if end is None else end - start)
+        return file.blocks[start]
+
+    def _known(self, path: str, file: _File, start: int, end: int) -> bytes | None:
+        """Bytes that were read before, or that are on their way."""
+        for at, (behind, future) in list(file.coming.items()):
+            if at <= start and end <= behind:
+                file.blocks[at] = future.result()
+                del file.coming[at]
+                file.wrong -= 1
+                self._ask_ahead(path, file, start, end - start)
+        for at, block in file.blocks.items():
+            if at <= start and end <= at + len(block):
+                return block[start - at : end - at]
+        return None
+
+    def _ask_ahead(self, path: str, file: _File, place: int, length: int) -> None:
+        """Ask for the places that are likely to follow this one, unless too many guesses were wrong."""
+        file.jumps.add(place, length)
+        if self._pool is None or file.wrong > _PATIENCE:
+            return
+        for guess, wanted in file.jumps.following(_AHEAD):
+            at, wanted = guess - SLACK, wanted + 2 * SLACK
+            held = (*file.coming, *file.blocks)
+            if at > place and not any(abs(at - other) < 2 * SLACK for other in held):
+                file.coming[at] = at + wanted, self._pool.submit(self._source.read, path, at, wanted)
+                self._count(path, at, wanted)
+
+    def _drop(self, file: _File) -> None:
+        """Forget what was asked for and not needed: a reader that is elsewhere does not come back."""
+        if file.coming:
+            file.wrong += 1
+            for _, future in file.coming.values():
+                future.cancel()
+            file.coming.clear()
+
+    def _count(self, path: str, start: int, length: int) -> None:
+        size = self._sizes.get(path)
+        self.requests += 1
+        self.bytes_read += length if size is None else max(min(length, size - start), 0)
 
     def _asked(self, path: str, start: int, length: int | None) -> bytes:
         data = self._source.read(path, start, length)
-        self.requests += 1
-        self.bytes_read += len(data)
+        self._count(path, start, len(data))
         return data
