@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ovms_converter.frameworks.base import Framework
 
-__all__ = ["FRAMEWORKS", "framework_of"]
+__all__ = ["FRAMEWORKS", "OPENERS"]
 
 _KERAS = Framework(
     "keras",
@@ -21,7 +21,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "keras.keras": _KERAS,
     "keras.h5": _KERAS,
 }
-"""Who opens which format, by the format's name."""
+"""Who exports which format, by the format's name."""
 
 _TENSORFLOW = Framework(
     "tensorflow",
@@ -29,14 +29,10 @@ _TENSORFLOW = Framework(
     running={"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"},
 )
 
-_REFERENCES: Mapping[str, Framework] = {
+OPENERS: Mapping[str, Framework] = {
+    **FRAMEWORKS,
     "tensorflow.saved_model": _TENSORFLOW,
     "tensorflow.frozen": _TENSORFLOW,
     "tflite": _TENSORFLOW,
 }
-"""Who runs the source, as a reference only, of formats that OpenVINO reads itself."""
-
-
-def framework_of(format: str) -> Framework | None:
-    """Who opens a format, to export it or only to run it."""
-    return FRAMEWORKS.get(format) or _REFERENCES.get(format)
+"""Who runs the source of which format; those that are not in `FRAMEWORKS` OpenVINO reads itself."""

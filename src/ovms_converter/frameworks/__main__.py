@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from ovms_converter.errors import ConverterError, ModelError, UnsupportedModelError
 from ovms_converter.exhaustion import of_exception
-from ovms_converter.frameworks import FRAMEWORKS, protocol
+from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import ExportJob, Module
 from ovms_converter.frameworks.isolation import close_network
 from ovms_converter.processes import be_bounded, die_with
@@ -38,7 +38,7 @@ def main() -> None:
 
 def _serve(reply: BinaryIO, closed: str | None) -> None:
     job, task = protocol.decode_job(sys.stdin.buffer.readline())
-    framework = FRAMEWORKS[job.format]
+    framework = OPENERS[job.format]
     try:
         if closed is None:
             _check_open_network(job)
@@ -88,7 +88,7 @@ def _told(error: BaseException, job: ExportJob) -> ConverterError:
     if len(reason) > _LONGEST_REASON:
         reason = f"{reason[:_LONGEST_REASON]}…"
     return ModelError(
-        f"{FRAMEWORKS[job.format].title} cannot open `{job.model.name}`: {reason}",
+        f"{OPENERS[job.format].title} cannot open `{job.model.name}`: {reason}",
         hint="run again with `--log_level DEBUG` to see where it failed",
     )
 

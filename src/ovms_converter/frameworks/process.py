@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ovms_converter.errors import ConverterError, CorruptModelError, ModelError, ResourceError
 from ovms_converter.exhaustion import MORE_MEMORY, says_out_of_memory
-from ovms_converter.frameworks import FRAMEWORKS, protocol
+from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import Exported, ExportJob
 from ovms_converter.processes import child_environment, interpreter
 
@@ -62,7 +62,7 @@ class FrameworkProcess:
     def __init__(self, job: ExportJob, task: str) -> None:
         self._job = job
         self._task = task
-        self._framework = FRAMEWORKS[job.format]
+        self._framework = OPENERS[job.format]
         self._printed: deque[str] = deque(maxlen=_KEPT_LINES)
         self._cleanup = contextlib.ExitStack()
         self._directory = Path()

@@ -26,7 +26,7 @@ from ovms_converter.optimizer.source import CHANNELS_LAST, GraphSource, Plan
 from ovms_converter.optimizer.suggestions import counted, listed
 from ovms_converter.optimizer.transforms import apply_transformations, fold_shapes
 
-__all__ = ["FORMATS", "Conversion", "convert"]
+__all__ = ["FORMATS", "Conversion", "convert", "open_model"]
 
 FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen", *FRAMEWORKS)
 """The formats that `convert` reads."""
@@ -52,7 +52,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     Raises `RequestError` for what does not fit the model, `ModelError` for what is wrong with the model
     itself.
     """
-    source = _open(model, format, arguments)
+    source = open_model(model, format, arguments)
     plan = make_plan(source, arguments)
     try:
         converted, ends = _read(source, plan, arguments, scratch)
@@ -96,7 +96,11 @@ def _fixed_inputs(source: GraphSource, plan: Plan, ends: Ends) -> list[str]:
     return [f"the model takes {', '.join(names)} no more: fixed to the default value"] if names else []
 
 
-def _open(model: Path, format: str, arguments: OptimizerArguments) -> GraphSource:
+def open_model(model: Path, format: str, arguments: OptimizerArguments) -> GraphSource:
+    """What the names that a user types mean in a model of one of `FORMATS`; weights are not read.
+
+    Raises `RequestError` for what does not fit the model, `ModelError` for what is wrong with it.
+    """
     if not model.exists():
         raise ModelError(f"there is no model at `{model.name}`")
     source: GraphSource

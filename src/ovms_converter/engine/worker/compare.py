@@ -1,4 +1,4 @@
-"""Does the written IR compute what its source computes?"""
+"""Does the written IR compute what its source computes, and what was recorded?"""
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,35 +13,26 @@ import openvino as ov
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import difference, execution, samples
+from ovms_converter.engine.worker.examples import Example
 from ovms_converter.engine.worker.execution import Array, Runner
-from ovms_converter.engine.worker.reference import Reference, ReferenceError, runtimes
-from ovms_converter.engine.worker.samples import Draw, Sizes
+from ovms_converter.engine.worker.exporting import Source
+from ovms_converter.engine.worker.reference import (
+    NoReference,
+    Reference,
+    ReferenceError,
+    evaluate,
+    runtimes,
+)
+from ovms_converter.engine.worker.samples import Draw, Shape, Sizes
 from ovms_converter.engine.worker.save import Written
-from ovms_converter.errors import ConverterError, VerificationError
+from ovms_converter.engine.worker.treatment import NotComparableError, Treatment
+from ovms_converter.errors import ConverterError, RequestError, VerificationError
 from ovms_converter.formats.local import mapped
 from ovms_converter.formats.onnx_graph import describe_onnx
 from ovms_converter.optimizer.conversion import convert
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
 
-__all__ = ["Compared", "NoReferenceError", "NotComparableError", "compare"]
-
-_SAME_MEANING = frozenset(
-    {
-        "batch",
-        "compress_to_fp16",
-        "data_type",
-        "disable_nhwc_to_nchw",
-        "framework",
-        "input",
-        "input_shape",
-        "layout",
-        "log_level",
-        "output",
-        "repairs",
-        "static_shape",
-    }
-)
-"""Arguments after which an input or output that keeps its name and rank still means the same."""
+__all__ = ["Compared", "Examples", "NoReferenceError", "compare"]
 
 _ROUNDS = 8
 _SMALL = 1 << 20
@@ -54,12 +45,21 @@ _BLAME_BYTES = 8 << 20
 """Up to so many bytes of weights, OpenVINO's slow reference implementations tell the plugin's faults."""
 
 
-class NotComparableError(Exception):
-    """The result cannot be compared with its source; the text says why."""
-
-
 class NoReferenceError(NotComparableError):
     """The source does not run in any runtime of its own that is installed."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs that somebody gave: `data` of `verify_data`, and `example` that came with the model."""
+
+    data: tuple[Example, ...] = ()
+    example: tuple[Example, ...] = ()
+
+    @property
+    def recorded(self) -> tuple[Example, ...]:
+        """Those that tell outputs."""
+        return tuple(each for each in self.data if each.outputs)
 
 
 @dataclass(frozen=True)
@@ -73,121 +73,165 @@ class Compared:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Inputs by name, in the IR's order, and what the source makes of them, in its outputs' order."""
+    """Inputs by name, in the IR's order, and what shall come of them, by the names of its outputs.
+
+    `given` is True if a user gave the inputs: then the result must run on them.
+    """
 
     inputs: Mapping[str, Array]
-    expected: Sequence[Array]
+    expected: Mapping[str, Array]
+    given: bool = False
 
 
-def compare(written: Written, job: ConversionJob) -> Compared:
-    """Run the source in its own runtime and the IR in OpenVINO's CPU plugin on the same seeded inputs.
+def compare(
+    written: Written, job: ConversionJob, source: Source, treatment: Treatment | None, examples: Examples
+) -> Compared:
+    """Run the source in its own runtime and the IR in OpenVINO's CPU plugin on the same inputs.
 
-    In full precision, with a batch of one and, if the batch is free, of two.
+    They are the given ones and seeded ones, in full precision, with a batch of one and, if the batch is free,
+    of two. `source` is what was converted, `treatment` None if only recorded outputs are there.
 
     Raises:
-        NotComparableError: the arguments changed what the inputs mean, or the source does not run as a
-        reference. VerificationError: an output differs, with what is at fault where that can be told.
+        NotComparableError: the source does not run as a reference. RequestError: it does not run on
+        `verify_data`. VerificationError: an output differs, with what is at fault where that can be told.
         RuntimeError: the IR does not compile or run.
     """
-    _check_arguments(job)
-    name, found = _expected(written, job)
+    recorded = [_Sample(_in_order(written, each), each.outputs, given=True) for each in examples.recorded]
+    parts, found = [], list[_Sample]()
+    if treatment is not None:
+        name, found = _expected(written, job, source, treatment, examples)
+        parts.append(f"equal to {name} on {len(found)} samples")
+    if recorded:
+        parts.append("equal to the outputs in `verify_data`")
     half = job.arguments.half_precision
     usual = difference.FP16_TOLERANCE if half else difference.FP32_TOLERANCE
     tolerance = usual if job.tolerance is None else job.tolerance
-    found, results, refused = execution.run_file(written.xml, lambda runner, _: _run_what_runs(runner, found))
-    figures, why = _judge(written, found, results, tolerance)
+    ran, results, refused = execution.run_file(
+        written.xml, lambda runner, _: _run_what_runs(runner, [*recorded, *found])
+    )
+    figures, why = _judge(written, ran, results, tolerance)
     if why:
-        blame = _blame(written, job, found, tolerance)
+        _, by_record = _judge(written, recorded, results[: len(recorded)], tolerance)
+        other = "`verify_data` tells" if by_record else "its source"
+        blame = _blame(written, job, source, ran, tolerance)
         raise VerificationError(
-            f"the converted model computes something else than its source: {why}; {blame}",
+            f"the converted model computes something else than {other}: {by_record or why}; {blame}",
             hint="`--verify load` publishes it all the same",
         )
-    batches = sorted({_batch(sample) for sample in found})
+    batches = sorted({_batch(sample) for sample in ran})
     text = f" with a batch of {' and '.join(map(str, batches))}" if len(batches) > 1 else ""
     note = f"OpenVINO refuses {refused[0]} of the samples that the source accepts: {refused[1]}"
-    return Compared(f"equal to {name} on {len(found)} samples{text}", figures, (note,) if refused[0] else ())
+    return Compared(", and ".join(parts) + text, figures, (note,) if refused[0] else ())
 
 
-def _expected(written: Written, job: ConversionJob) -> tuple[str, list[_Sample]]:
+def _in_order(written: Written, example: Example) -> dict[str, Array]:
+    return {port.name: example.inputs[port.name] for port in written.inputs}
+
+
+def _expected(
+    written: Written, job: ConversionJob, source: Source, treatment: Treatment, examples: Examples
+) -> tuple[str, list[_Sample]]:
     """What the source computes, by the first of its runtimes that runs it, and that runtime's name."""
     inputs = list(ov.Core().read_model(str(written.xml)).inputs)
-    outputs = [port.name for port in written.outputs]
     rounds = _ROUNDS if written.bin.stat().st_size <= _SMALL else 1
-    draws = [draw for draw in Draw if draw is not Draw.TIES or not _quantizes(job)]
+    draws = [draw for draw in Draw if draw is not Draw.TIES or not _quantizes(source)]
     failures = []
-    for runtime in runtimes():
+    for runtime in runtimes(job, treatment):
         try:
-            reference = runtime(job.model)
-            _check_ports(written, reference)
-            return reference.name, _samples(inputs, reference, outputs, product(draws, range(rounds)))
-        except ReferenceError as error:  # noqa: PERF203 - a run takes longer
+            with runtime() as reference:
+                drawing = _Drawer(inputs, reference, treatment, tuple(product(draws, range(rounds))))
+                given = _given(written, drawing, examples)
+                return reference.name, [*given, *drawing.samples([each.inputs for each in given])]
+        except (ReferenceError, NoReference) as error:  # noqa: PERF203 - a run takes longer
             failures.append(str(error))
-    raise NoReferenceError(failures[0])
+    raise NoReferenceError(
+        failures[0] if failures else f"there is no reference for the format `{job.format}`"
+    )
 
 
-def _quantizes(job: ConversionJob) -> bool:
+def _given(written: Written, drawing: "_Drawer", examples: Examples) -> list[_Sample]:
+    """What the source makes of the inputs that somebody gave; of an example that it refuses nothing."""
+    found = []
+    for each in (*examples.data, *examples.example):
+        inputs = _in_order(written, each)
+        mine = each in examples.data
+        try:
+            found.append(_Sample(inputs, drawing.run(inputs), given=mine))
+        except ReferenceError as error:
+            if mine:
+                raise RequestError(
+                    f"the source does not run on the file of `verify_data`: {error}", parameter="verify_data"
+                ) from None
+    return found
+
+
+def _quantizes(source: Source) -> bool:
     """Whether the source rounds to a grid as it runs.
 
     At a tie, one implementation goes to the upper and another to the lower point: neither is wrong, and all
     that follows is a step of the grid apart.
     """
-    operations = mapped(job.model, describe_onnx).operations
+    if source.format != "onnx":
+        return False
+    operations = mapped(source.model, describe_onnx).operations
     return any(name.endswith("QuantizeLinear") for names in operations.values() for name in names)
 
 
-def _check_arguments(job: ConversionJob) -> None:
-    given = job.arguments.to_values().keys() - {name for name, _ in job.arguments.no_ops}
-    others = sorted(given - _SAME_MEANING)
-    if others:
-        names = ", ".join(f"`{name}`" for name in others)
-        raise NotComparableError(f"{names} changes what its inputs or outputs mean")
+@dataclass(frozen=True)
+class _Drawer:
+    """Draws samples for the IR's inputs and has the source run on what they are to it."""
+
+    inputs: Sequence[ov.Output]
+    reference: Reference
+    treatment: Treatment
+    draws: Sequence[_Drawing]
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """What the source makes of values for the IR, as the IR's outputs. Raises `ReferenceError`."""
+        results = self.reference.run(self.treatment.feed(values))
+        lost = [name for name, _ in self.treatment.outputs.values() if name not in results]
+        if lost:
+            raise ReferenceError(f"{self.reference.name} gives no output `{lost[0]}`")
+        return self.treatment.expected(results)
+
+    def samples(self, known: Sequence[Mapping[str, Array]]) -> list[_Sample]:
+        """Samples of the first sizes that the source runs with at all, and of twice that batch.
+
+        Of `known` inputs, which it runs with, the shapes are tried first.
+        """
+        shapes = {tuple(tuple(map(int, array.shape)) for array in values.values()) for values in known}
+        why = ""
+        tried: list[Sizes | tuple[Shape, ...]] = [*sorted(shapes), *samples.candidates(self.inputs)]
+        for sizes in tried:
+            found, why = self._drawn(sizes, self.draws)
+            if found:
+                break
+        else:
+            raise ReferenceError(why)
+        if not _same(found[0].expected, self.run(found[0].inputs)):
+            raise NotComparableError("its source computes something else at every run")
+        if isinstance(sizes, Sizes) and samples.has_free_batch(self.inputs):
+            first = [(draw, seed) for draw, seed in self.draws if not seed]
+            found += self._drawn(Sizes(2 * sizes.batch, sizes.other, sizes.rank), first)[0]
+        return found
+
+    def _drawn(
+        self, sizes: Sizes | tuple[Shape, ...], draws: Iterable[_Drawing]
+    ) -> tuple[list[_Sample], str]:
+        """The samples of these sizes that the source runs with, and why it does not run with others."""
+        found, why = [], ""
+        for draw, seed in draws:
+            try:
+                values = _values(self.inputs, sizes, draw, seed)
+                found.append(_Sample(values, self.run(values)))
+            except ReferenceError as error:  # noqa: PERF203 - a run takes longer
+                why = why or str(error)
+        return found, why
 
 
-def _check_ports(written: Written, reference: Reference) -> None:
-    if not {port.name for port in written.inputs} <= set(reference.inputs):
-        raise NotComparableError("it has other inputs than its source")
-    if not {port.name for port in written.outputs} <= set(reference.outputs):
-        raise NotComparableError("it has outputs that its source does not have")
-
-
-def _samples(
-    inputs: Sequence[ov.Output], reference: Reference, outputs: Sequence[str], draws: Iterable[_Drawing]
-) -> list[_Sample]:
-    """Samples of the first sizes that the source runs with at all, and of twice that batch."""
-    draws = tuple(draws)
-    for sizes in samples.candidates(inputs):
-        found, why = _drawn(inputs, sizes, reference, outputs, draws)
-        if found:
-            break
-    else:
-        raise ReferenceError(why)
-    if not _same(found[0].expected, reference.run(found[0].inputs, outputs)):
-        raise NotComparableError("its source computes something else at every run")
-    if samples.has_free_batch(inputs):
-        first = [(draw, seed) for draw, seed in draws if not seed]
-        found += _drawn(inputs, Sizes(2 * sizes.batch, sizes.other, sizes.rank), reference, outputs, first)[0]
-    return found
-
-
-def _drawn(
-    inputs: Sequence[ov.Output],
-    sizes: Sizes,
-    reference: Reference,
-    outputs: Sequence[str],
-    draws: Iterable[_Drawing],
-) -> tuple[list[_Sample], str]:
-    """The samples of these sizes that the source runs with, and why it does not run with others."""
-    found, why = [], ""
-    for draw, seed in draws:
-        try:
-            values = _values(inputs, sizes, draw, seed)
-            found.append(_Sample(values, reference.run(values, outputs)))
-        except ReferenceError as error:  # noqa: PERF203 - a run takes longer
-            why = why or str(error)
-    return found, why
-
-
-def _values(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw, seed: int) -> dict[str, Array]:
+def _values(
+    inputs: Sequence[ov.Output], sizes: Sizes | tuple[Shape, ...], draw: Draw, seed: int
+) -> dict[str, Array]:
     tensors = samples.fill(inputs, sizes, draw, seed)
     if tensors is None:
         raise ReferenceError("its inputs are too large to run it")
@@ -198,8 +242,8 @@ def _values(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw, seed: int) ->
     return {port.get_any_name(): array for port, array in zip(inputs, arrays, strict=True)}
 
 
-def _same(one: Sequence[Array], other: Sequence[Array]) -> bool:
-    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(one, other, strict=True))
+def _same(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return all(np.array_equal(a, other[name], equal_nan=a.dtype.kind == "f") for name, a in one.items())
 
 
 def _run(runner: Runner, found: Sequence[_Sample]) -> list[list[Array]]:
@@ -212,14 +256,14 @@ def _run_what_runs(
     """The samples that run and their results, and how many do not, with the first reason.
 
     Some made-up inputs are none of the model's domain, and whether they are refused is no matter of right or
-    wrong. Raises RuntimeError if fewer than half run.
+    wrong. Raises RuntimeError if fewer than half run, or one that was given does not.
     """
     ran, results, why = [], [], []
     for sample in found:
         try:
             results.append(runner.run(list(sample.inputs.values())))
         except (RuntimeError, ValueError) as error:  # noqa: PERF203 - a run takes longer
-            if death.of_exception(error, ""):
+            if sample.given or death.of_exception(error, ""):
                 raise
             why.append(error)
         else:
@@ -241,9 +285,12 @@ def _judge(
     figures, wrong = [], []
     for number, port in enumerate(written.outputs):
         seen = [
-            difference.measure(port.name, result[number], sample.expected[number], tolerance)
+            difference.measure(port.name, result[number], sample.expected[port.name], tolerance)
             for sample, result in zip(found, results, strict=True)
+            if port.name in sample.expected
         ]
+        if not seen:
+            continue
         figures.append(
             OutputComparison(
                 port.name,
@@ -256,33 +303,29 @@ def _judge(
     return tuple(figures), wrong[0] if wrong else ""
 
 
-def _blame(written: Written, job: ConversionJob, found: Sequence[_Sample], tolerance: float) -> str:
+def _blame(
+    written: Written, job: ConversionJob, source: Source, found: Sequence[_Sample], tolerance: float
+) -> str:
     """What is at fault: the FP16 weights, the CPU plugin or the IR, as far as that can be told."""
     try:
         if job.arguments.half_precision:
-            _, why = _judge(written, found, _run_in_full_precision(job, found), difference.FP32_TOLERANCE)
+            results = _run_in_full_precision(job, source, found)
+            _, why = _judge(written, found, results, difference.FP32_TOLERANCE)
             if not why:
                 return "with FP32 weights it is right, so FP16 is the cause"
         if written.bin.stat().st_size > _BLAME_BYTES:
             return "whether the conversion or OpenVINO's CPU plugin is the cause was not examined"
         model = ov.Core().read_model(str(written.xml))
-        _, why = _judge(written, found, [_evaluate(model, sample) for sample in found], tolerance)
+        results = [evaluate(model, list(sample.inputs.values())) for sample in found]
+        _, why = _judge(written, found, results, tolerance)
     except (*NATIVE_ERRORS, ConverterError):
         return "whether the conversion or OpenVINO's CPU plugin is the cause cannot be told"
     return "the conversion is the cause" if why else "the IR is right, and OpenVINO's CPU plugin is the cause"
 
 
-def _run_in_full_precision(job: ConversionJob, found: Sequence[_Sample]) -> list[list[Array]]:
+def _run_in_full_precision(job: ConversionJob, source: Source, found: Sequence[_Sample]) -> list[list[Array]]:
     """What the same conversion computes with uncompressed weights."""
     arguments = replace(job.arguments, data_type=None, compress_to_fp16=None)
     with tempfile.TemporaryDirectory() as scratch:
-        model = convert(job.model, job.format, arguments, Path(scratch)).model
+        model = convert(source.model, source.format, arguments, Path(scratch)).model
         return _run(execution.methods(model)[0](model, ov.Core()), found)
-
-
-def _evaluate(model: ov.Model, sample: _Sample) -> list[Array]:
-    """The outputs by OpenVINO's reference implementations, which share no code with its CPU plugin."""
-    outputs = [ov.Tensor(port.get_element_type(), ov.Shape([0])) for port in model.outputs]
-    if not model.evaluate(outputs, [ov.Tensor(value) for value in sample.inputs.values()]):
-        raise RuntimeError("an operation has no reference implementation")
-    return [np.array(output.data) for output in outputs]

@@ -10,7 +10,7 @@ import openvino as ov
 
 from ovms_converter.engine.worker.execution import Array, Tensor
 
-__all__ = ["Draw", "Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
+__all__ = ["Draw", "Shape", "Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
 
 _SIZES = (1, 2, 8, 16, 32, 64, 224)
 _LONGEST = 1 << 26
@@ -80,12 +80,17 @@ def candidates(inputs: Sequence[ov.Output]) -> Iterator[Sizes]:
         yield Sizes(size, size)
 
 
-def fill(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw, seed: int = 0) -> list[Tensor] | None:
-    """One tensor an input, the same ones for the same seed, or None if one would be far too large."""
+def fill(
+    inputs: Sequence[ov.Output], sizes: Sizes | Sequence[Shape], draw: Draw, seed: int = 0
+) -> list[Tensor] | None:
+    """One tensor an input, the same ones for the same seed, or None if one would be far too large.
+
+    `sizes` may be the shape of every input.
+    """
     generator = np.random.default_rng(seed)
     tensors: list[Tensor] = []
-    for port in inputs:
-        shape = _shape(port.get_partial_shape(), sizes)
+    for number, port in enumerate(inputs):
+        shape = _shape(port.get_partial_shape(), sizes) if isinstance(sizes, Sizes) else sizes[number]
         if np.prod(shape, dtype=np.float64) > _LONGEST:
             return None
         tensors.append(_tensor(port.get_element_type(), shape, generator, draw))

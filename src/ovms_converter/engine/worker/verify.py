@@ -8,19 +8,25 @@ import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
-from ovms_converter.engine.worker import execution, samples
-from ovms_converter.engine.worker.compare import NoReferenceError, NotComparableError, compare
+from ovms_converter.engine.worker import examples, execution, samples
+from ovms_converter.engine.worker.compare import Examples, NoReferenceError, compare
 from ovms_converter.engine.worker.execution import Runner, Tensor
-from ovms_converter.engine.worker.reference import is_installed
+from ovms_converter.engine.worker.exporting import Source
+from ovms_converter.engine.worker.reference import missing_extra
 from ovms_converter.engine.worker.samples import Draw, Sizes
 from ovms_converter.engine.worker.save import Written
+from ovms_converter.engine.worker.treatment import NotComparableError, Treatment
 from ovms_converter.errors import RequestError, VerificationError
+from ovms_converter.optimizer.conversion import open_model
 from ovms_converter.optimizer.native import cause_of
 
 __all__ = ["Verified", "verify"]
 
 _COMPARED_BYTES = 64 << 20
-"""ONNX Runtime copies the weights: larger models are compared only when asked for."""
+"""A reference copies the weights: larger models are compared only when asked for."""
+
+_UNCOMPARED = ("openvino.ir", "paddle")
+"""Formats that "auto" never compares: there is no reference but OpenVINO's own, which is slow."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +38,30 @@ class Verified:
     comparison: tuple[OutputComparison, ...] = ()
 
 
-def verify(written: Written, job: ConversionJob) -> Verified:
-    """Verify the pair of files on disk as `job.verify` asks.
+@dataclass(frozen=True)
+class _Task:
+    """What is verified: the written `model`, of a `source`, for a `job`."""
 
-    "compare" of what the arguments changed on purpose is "load" with a note. "auto" is "compare" for a small
-    ONNX model if ONNX Runtime is installed, and "load" if it is not or cannot run the source.
+    written: Written
+    job: ConversionJob
+    source: Source
+    model: ov.Model
+
+
+def verify(written: Written, job: ConversionJob, source: Source) -> Verified:
+    """Verify the pair of files on disk as `job.verify` asks; `source` is what was converted.
+
+    "compare" of what cannot be compared is "load" with a note. "auto" is "compare" for a small model whose
+    reference is installed, or if there are data to compare on, and "load" if that is not possible.
 
     Raises:
-        RequestError: "compare" needs ONNX Runtime, and it is not installed.
+        RequestError: "compare" needs a package that is not installed, or `verify_data` does not fit.
         VerificationError: it does not load, compile or run, or it computes something else than its source.
         ResourceError: memory ran out.
     """
     try:
-        if job.verify == "compare" or (job.verify == "auto" and _is_cheap(written, job)):
-            return _compare_or_load(written, job)
-        return _load(written)
+        task = _Task(written, job, source, ov.Core().read_model(str(written.xml)))
+        return _verify(task)
     except (RuntimeError, ValueError) as error:
         resources = death.of_exception(error, f"running `{written.xml.name}`")
         raise resources or VerificationError(
@@ -55,43 +70,71 @@ def verify(written: Written, job: ConversionJob) -> Verified:
         ) from None
 
 
-def _compare_or_load(written: Written, job: ConversionJob) -> Verified:
+def _verify(task: _Task) -> Verified:
+    job = task.job
+    data = examples.read_data(job.verify_data, task.model) if job.verify_data else ()
+    given = Examples(data)
+    wanted = job.verify == "compare" or (job.verify == "auto" and (bool(data) or _is_cheap(task)))
+    if not wanted:
+        return _load(task, given)
+    extra = missing_extra(job.format)
+    if extra and job.verify == "compare" and not given.recorded:
+        raise RequestError(
+            f"to compare the result with its source needs {_RUNTIMES[extra]}",
+            hint=f"pip install 'ovms-converter[{extra}]', or `--verify load`",
+            parameter="verify",
+        )
+    notes: tuple[str, ...] = ()
     try:
-        return _compare(written, job)
+        treatment = _treatment(task)
+        given, notes = _with_example(task, treatment, given)
+        compared = compare(task.written, job, task.source, treatment, given)
+        return Verified(compared.text, (*notes, *compared.notes), compared.figures)
     except NotComparableError as error:
         reason = error
-    if isinstance(reason, NoReferenceError) and job.verify == "compare":
+    note = f"the result was not compared with its source: {reason}"
+    if given.recorded:
+        compared = compare(task.written, job, task.source, None, given)
+        return Verified(compared.text, (note, *notes, *compared.notes), compared.figures)
+    if isinstance(reason, NoReferenceError) and job.verify == "compare" and job.format not in _UNCOMPARED:
         raise VerificationError(
             f"the result cannot be compared with its source: {reason}",
             hint="`--verify load` publishes it without a comparison",
         )
-    loaded = _load(written)
-    return replace(loaded, notes=(f"the result was not compared with its source: {reason}", *loaded.notes))
+    loaded = _load(task, given)
+    return replace(loaded, notes=(note, *notes, *loaded.notes))
 
 
-def _is_cheap(written: Written, job: ConversionJob) -> bool:
-    if job.format != "onnx" or not is_installed():
+_RUNTIMES = {"verify": "ONNX Runtime", "tensorflow": "TensorFlow"}
+
+
+def _is_cheap(task: _Task) -> bool:
+    if task.job.format in _UNCOMPARED or missing_extra(task.job.format):
         return False
-    return execution.weigh(ov.Core().read_model(str(written.xml))) <= _COMPARED_BYTES
+    return execution.weigh(task.model) <= _COMPARED_BYTES
 
 
-def _compare(written: Written, job: ConversionJob) -> Verified:
-    if job.format != "onnx":
-        raise NotComparableError(f"there is no reference for the format `{job.format}`")
-    if not is_installed():
-        raise RequestError(
-            "to compare the result with its source needs ONNX Runtime",
-            hint="pip install 'ovms-converter[verify]', or `--verify load`",
-            parameter="verify",
-        )
-    compared = compare(written, job)
-    return Verified(compared.text, compared.notes, compared.figures)
+def _treatment(task: _Task) -> Treatment:
+    source = open_model(task.source.model, task.source.format, task.job.arguments)
+    return Treatment.of(task.model, source, task.job.arguments)
 
 
-def _load(written: Written) -> Verified:
-    """Read the files back, compile them for the CPU in full precision and run them on small seeded inputs."""
+def _with_example(task: _Task, treatment: Treatment, given: Examples) -> tuple[Examples, tuple[str, ...]]:
+    """The given data and the example that came with the model, and a note if that does not fit."""
+    if task.job.example is None:
+        return given, ()
     try:
-        return execution.run_file(written.xml, _run)
+        found = examples.read_mlflow(task.job.example, task.job.signature, task.model, treatment)
+    except examples.MisfitError as error:
+        return given, (f"the input example of the artifact was not used: it {error}",)
+    return replace(given, example=found), ()
+
+
+def _load(task: _Task, given: Examples) -> Verified:
+    """Read the files back, compile them for the CPU in full precision and run them on small seeded inputs."""
+    xml = task.written.xml
+    try:
+        return execution.run_file(xml, lambda runner, inputs: _run(runner, inputs, given))
     except _NoSizesError as error:
         return Verified(
             "loaded and compiled; not run: no sizes for the free dimensions were found that it runs with",
@@ -103,8 +146,12 @@ class _NoSizesError(RuntimeError):
     """The model runs with none of the guessed sizes, which may be the fault of the guess."""
 
 
-def _run(runner: Runner, inputs: Sequence[ov.Output]) -> Verified:
-    """Run once, and if the batch is free and that is cheap, once more with a batch of two."""
+def _run(runner: Runner, inputs: Sequence[ov.Output], given: Examples) -> Verified:
+    """Run on the given data, else once, and if the batch is free and that is cheap, with a batch of two."""
+    if given.data:
+        for each in given.data:
+            runner.run([each.inputs[port.get_any_name()] for port in inputs])
+        return Verified(f"loaded, {runner.method} on `verify_data`")
     sizes = _first_that_runs(runner, inputs)
     text = f"loaded, {runner.method}"
     if not (samples.has_free_batch(inputs) and runner.repeatable and sizes.batch == 1):
