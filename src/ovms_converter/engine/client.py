@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ovms_converter.engine import death, process
+from ovms_converter.engine.container import container
 from ovms_converter.engine.job import ConversionJob, ConvertedModel
 from ovms_converter.engine.protocol import (
     MAX_LINE,
@@ -36,6 +37,9 @@ _KEPT_OUTPUT = 64 << 10
 
 _LONGEST_OUTPUT_LINE = 4096
 
+_WATCH = 0.01
+"""Seconds between two looks at the memory of a container that has a limit."""
+
 
 class Engine:
     """The child process that owns openvino, as a context manager. It takes one job.
@@ -43,6 +47,9 @@ class Engine:
     Entering starts the child and returns at once: openvino loads while the caller does something else, for
     instance downloads. Leaving ends the child, whatever it does, and removes its directory. `convert` waits
     in a way that lets a signal handler's exception through.
+
+    In a container with a limit of memory, the child is ended before the kernel would kill one or all of the
+    container's processes.
 
     On Linux the child also ends when the thread that entered ends; elsewhere when this process does.
 
@@ -74,6 +81,7 @@ class Engine:
         self._replies = -1
         self._output: deque[str] = deque()
         self._output_size = 0
+        self._container = container()
         self._stage: Stage | None = None
         self._doing = "starting"
 
@@ -151,7 +159,7 @@ class Engine:
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise death.of_limit(self._time_limit or 0, self._doing)
-                for key, _ in selector.select(left):
+                for key, _ in selector.select(self._patience(left)):
                     data = os.read(key.fd, 1 << 16)
                     if not data:
                         selector.unregister(key.fd)
@@ -160,6 +168,8 @@ class Engine:
                         continue
                     for line in replies.feed(data):
                         answer = self._understand(line) or answer
+                if answer is None:
+                    self._check_container()
         if isinstance(answer, Done):
             return answer
         if isinstance(answer, Failed):
@@ -169,6 +179,16 @@ class Engine:
                 raise error from _ChildTraceback(answer.traceback)
             raise error from None
         raise self._died(child)
+
+    def _patience(self, left: float | None) -> float | None:
+        """Seconds to wait for the child before the next look at the container's memory."""
+        if self._container is None:
+            return left
+        return _WATCH if left is None else min(left, _WATCH)
+
+    def _check_container(self) -> None:
+        if self._container and self._container.is_full(in_use := self._container.in_use()):
+            raise death.of_container(self._container.limit, in_use, self._doing)
 
     def _understand(self, line: bytes) -> Done | Failed | None:
         try:
@@ -204,7 +224,8 @@ class Engine:
         except subprocess.TimeoutExpired:
             return InternalError("the converter process closed its pipes and did not end")
         output = "\n".join(self._output)
-        error = death.describe(returncode, self._stage, self._doing, output)
+        limit = self._container.limit if self._container else None
+        error = death.describe(returncode, self._stage, self._doing, output, limit)
         if isinstance(error, InternalError) and output:
             error.__cause__ = _ChildTraceback(output)
         return error
