@@ -3,6 +3,7 @@
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,10 @@ from ovms_converter.errors import (
     NotFoundError,
     UnavailableError,
 )
-from ovms_converter.storage import open_destination
-from ovms_converter.storage.base import Destination
+from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.bucket import ObstoreBucket
+from ovms_converter.storage.gcs_json import JsonBucket
 from ovms_converter.storage.location import Location
 from servers import GcsBucket, S3Bucket
 
@@ -186,3 +189,78 @@ def test_removing_and_reading(s3: S3Bucket) -> None:
 def test_one_file_alone_is_claim_and_completion(s3: S3Bucket, files: dict[str, Path]) -> None:
     destination(s3.url("o"), s3.environ()).publish("1", {"m.xml": files["m.xml"]}, nothing)
     assert s3.keys() == ["o/1/m.xml"]
+
+
+@pytest.fixture
+def fetched(bucket: S3Bucket | GcsBucket, tmp_path: Path) -> tuple[Source, dict[str, Path]]:
+    """A large model that was fetched from the bucket, and the files of a version that has it unchanged."""
+    bucket.put("in/model.onnx", os.urandom(40 << 20))
+    bucket.put("in/weights", os.urandom(20 << 20))
+    bucket.put("in/small", b"1")
+    source = open_source(Location.parse(bucket.url("in")), bucket.environ())
+    (tmp_path / "fetched").mkdir()
+    tree = source.fetch(["weights", "small", "model.onnx"], tmp_path / "fetched", nothing)
+    (tmp_path / "conversion.json").write_bytes(b"{}")
+    paths = {file.path: tree.root / file.path for file in tree.files}
+    return source, {"conversion.json": tmp_path / "conversion.json"} | paths
+
+
+def sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of what is sent to a store as a large file from now on."""
+    sent: list[str] = []
+    for kind in (ObstoreBucket, JsonBucket):
+        original = kind.put_file
+
+        async def put_file(self: Any, key: str, *rest: Any, original: Any = original) -> None:
+            sent.append(key)
+            await original(self, key, *rest)
+
+        monkeypatch.setattr(kind, "put_file", put_file)
+    return sent
+
+
+def test_what_is_in_the_store_already_is_copied_there(
+    bucket: S3Bucket | GcsBucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, files = fetched
+    sent = sent_in_parts(monkeypatch)
+    found = destination(bucket.url("ovms"), bucket.environ())
+    found.copy_from(source)
+    moved: list[int] = []
+    found.publish("1", files, moved.append)
+    assert sent == []
+    for name, path in files.items():
+        assert bucket.get(f"ovms/1/{name}") == path.read_bytes()
+    assert sum(moved) == sum(path.stat().st_size for path in files.values())
+    with pytest.raises(AlreadyExistsError):
+        found.publish("1", files, nothing)
+
+
+def test_an_object_that_changed_since_it_was_fetched_is_not_copied(
+    bucket: S3Bucket | GcsBucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, files = fetched
+    bucket.put("in/weights", os.urandom(20 << 20))
+    sent = sent_in_parts(monkeypatch)
+    found = destination(bucket.url("ovms"), bucket.environ())
+    found.copy_from(source)
+    found.publish("1", files, nothing)
+    assert sent == ["ovms/1/weights"]
+    for name, path in files.items():
+        assert bucket.get(f"ovms/1/{name}") == path.read_bytes()
+
+
+def test_another_store_gets_the_bytes(
+    s3: S3Bucket, s3_other: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put("in/model.onnx", os.urandom(20 << 20))
+    source = open_source(Location.parse(s3.url("in")), s3.environ())
+    tree = source.fetch(["model.onnx"], tmp_path, nothing)
+    (tmp_path / "conversion.json").write_bytes(b"{}")
+    sent = sent_in_parts(monkeypatch)
+    found = destination(s3_other.url("ovms"), s3.environ() | s3_other.environ("OUTPUT_"))
+    found.copy_from(source)
+    files = {"conversion.json": tmp_path / "conversion.json", "weights": tree.root / "model.onnx"}
+    found.publish("1", files | {"x.xml": files["conversion.json"]}, nothing)
+    assert sent == ["ovms/1/weights"]
+    assert s3_other.get("ovms/1/weights") == (tree.root / "model.onnx").read_bytes()

@@ -169,5 +169,11 @@ class Destination(Protocol):
         appeared meanwhile.
         """
 
+    def copy_from(self, source: Source) -> None:
+        """Let `publish` copy what `source` fetched within the store, where that is possible.
+
+        Those files must not have been changed since.
+        """
+
     def remove(self, paths: Sequence[str]) -> None:
         """Remove these files; a file that is gone already is no error."""

@@ -69,6 +69,9 @@ class Bucket(Protocol):
     async def put_file(self, key: str, path: Path, progress: Progress) -> None:
         """Store a large file in parts, with bounded memory."""
 
+    async def copy(self, key: str, target: str) -> None:
+        """Let the store copy one of its objects to another key."""
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is gone already is no error."""
 
@@ -211,6 +214,13 @@ class ObstoreBucket:
                     progress(len(data))
 
             await put_async(self._patient, key, chunks(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+
+    async def copy(self, key: str, target: str) -> None:
+        """See `Bucket.copy`. The store may be silent for long; who waits in vain sends the bytes himself."""
+        from obstore import copy_async
+
+        with self.told(key):
+            await copy_async(self._once, key, target)
 
     async def delete(self, keys: Sequence[str]) -> None:
         """See `Bucket.delete`."""

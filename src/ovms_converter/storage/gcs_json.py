@@ -135,6 +135,12 @@ class JsonBucket:
                 progress(len(data))
                 start = end
 
+    async def copy(self, key: str, target: str) -> None:
+        """See `Bucket.copy`."""
+        await self._json(
+            "POST", f"{self._object(key)}/copyTo{self._object(target)[len('/storage/v1') :]}", key
+        )
+
     async def delete(self, keys: Sequence[str]) -> None:
         """See `Bucket.delete`."""
         for key in keys:

@@ -19,7 +19,7 @@ from ovms_converter.errors import (
     ResourceError,
     UnavailableError,
 )
-from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
+from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress, Source
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.scratch import SCRATCH_PREFIX, Scratch, clear_dead, make
 
@@ -240,6 +240,9 @@ class LocalDestination:
         finally:
             if staging:
                 staging.release()
+
+    def copy_from(self, source: Source) -> None:
+        """See `Destination.copy_from`: what is fetched lies on this machine already."""
 
     def remove(self, paths: Sequence[str]) -> None:
         """See `Destination.remove`; directories that become empty go too."""

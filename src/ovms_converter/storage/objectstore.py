@@ -14,27 +14,21 @@ from pathlib import Path
 
 from ovms_converter.errors import (
     AccessDeniedError,
-    AlreadyExistsError,
-    ConverterError,
     LocationError,
     NotFoundError,
     ResourceError,
-    UnavailableError,
 )
 from ovms_converter.storage import background
-from ovms_converter.storage.base import PROBE, Entry, FetchedFile, FetchedTree, Listing, Progress
-from ovms_converter.storage.bucket import PART, Bucket
+from ovms_converter.storage.base import PROBE, Entry, FetchedFile, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.forward import ForwardReader
 from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
-from ovms_converter.storage.transfer import Download, Wanted, all_of, received
+from ovms_converter.storage.publication import Original, Publication
+from ovms_converter.storage.store_errors import StoreNames
+from ovms_converter.storage.transfer import Download, Wanted, received
 
 __all__ = ["ObjectDestination", "ObjectSource"]
-
-UPLOAD_TRIES = 3
-CLEAN_UP_SECONDS = 10
-_IN_MEMORY = 32 << 20
-"""Up to this size a file is stored by one request, which is what a condition needs."""
 
 
 class ObjectSource:
@@ -46,6 +40,7 @@ class ObjectSource:
         self._listing: Listing | None = None
         self._known: dict[str, Entry] = {}
         self._fetched: dict[str, FetchedFile] = {}
+        self._originals: dict[Path, Wanted] = {}
         self._forward: ForwardReader | None = None
 
     def list(self) -> Listing:
@@ -76,7 +71,9 @@ class ObjectSource:
                     f"`{self.location}` needs {needed:,} bytes, and `{directory}` has {free:,} left",
                     hint="set `TMPDIR` to a directory on a larger disk",
                 )
-            return await Download(self._bucket, directory, progress).run(wanted)
+            files = await Download(self._bucket, directory, progress).run(wanted)
+            self._originals |= {directory / file.path: file for file in wanted}
+            return files
 
         try:
             files = background.run(bring)
@@ -84,6 +81,15 @@ class ObjectSource:
             raise disk_error(error, str(error.filename or directory)) from None
         self._fetched |= {file.path: file for file in files}
         return FetchedTree(directory, tuple(self._fetched[path] for path in paths))
+
+    @property
+    def names(self) -> StoreNames:
+        """The bucket, and how it is reached."""
+        return self._bucket.names
+
+    def original(self, path: Path) -> Wanted | None:
+        """The object that a file on this machine was fetched from, if it was."""
+        return self._originals.get(path)
 
     @property
     def place(self) -> str:
@@ -209,6 +215,7 @@ class ObjectDestination:
     def __init__(self, location: Location, bucket: Bucket) -> None:
         self.location = location
         self._bucket = bucket
+        self._original: Original = _no_original
 
     def check_writable(self) -> None:
         """See `Destination.check_writable`: a small object is written and removed."""
@@ -265,8 +272,9 @@ class ObjectDestination:
         A store that ignores conditions still refuses a directory that is listed; two runs at the same moment
         can meet there.
         """
-        publication = _Publication(
-            self._bucket, self._key(directory), files, progress, self.location.child(directory)
+        location = self.location.child(directory)
+        publication = Publication(
+            self._bucket, self._key(directory), files, progress, location, self._original
         )
         try:
             background.run(publication.run)
@@ -276,6 +284,11 @@ class ObjectDestination:
                 raise disk_error(error, str(error.filename)) from None
             raise
 
+    def copy_from(self, source: Source) -> None:
+        """See `Destination.copy_from`: a source of the same bucket, reached in the same way."""
+        if isinstance(source, ObjectSource) and source.names == self._bucket.names:
+            self._original = source.original
+
     def remove(self, paths: Sequence[str]) -> None:
         """See `Destination.remove`."""
         background.run(lambda: self._bucket.delete([self._key(path) for path in paths]))
@@ -284,143 +297,5 @@ class ObjectDestination:
         return f"{self.location.path}/{path}" if self.location.path else path
 
 
-class _ClaimLostError(AlreadyExistsError):
-    """What this run had written is gone: another run took it for dead."""
-
-
-class _Publication:
-    """One directory on its way into a bucket: the first file claims it, the last one completes it."""
-
-    def __init__(
-        self, bucket: Bucket, prefix: str, files: Mapping[str, Path], progress: Progress, location: Location
-    ) -> None:
-        self._bucket = bucket
-        self._keys = {f"{prefix}/{name}": path for name, path in files.items()}
-        self._prefix = prefix
-        self._progress = progress
-        self._location = location
-        self._written: list[str] = []
-        self._large = asyncio.Semaphore(1)
-
-    async def run(self) -> None:
-        """Claim, fill, complete."""
-        if await self._bucket.list(self._prefix):
-            raise AlreadyExistsError(f"`{self._location}` exists already")
-        keys = list(self._keys)
-        for key in keys[:1]:
-            await self._store(key, only_if_absent=True)
-        small = asyncio.Semaphore(8)
-
-        async def between(key: str) -> None:
-            async with small:
-                await self._store(key, only_if_absent=False)
-
-        await all_of([between(key) for key in keys[1:-1]])
-        for key in keys[1:][-1:]:
-            await self._store(key, only_if_absent=True)
-
-    def clean_up(self, error: BaseException) -> None:
-        """Take back what was written, as far as the store lets us: without its last file no server loads it
-        anyway.
-        """
-        others = isinstance(error, AlreadyExistsError) and not isinstance(error, _ClaimLostError)
-        if not self._written or others:
-            return
-
-        async def remove() -> None:
-            with contextlib.suppress(ConverterError):
-                await self._bucket.delete(self._written[::-1])
-
-        with contextlib.suppress(asyncio.TimeoutError):
-            background.run(lambda: asyncio.wait_for(remove(), CLEAN_UP_SECONDS))
-
-    async def _store(self, key: str, *, only_if_absent: bool) -> None:
-        """Store one file and see that it is there whole."""
-        path = self._keys[key]
-        size = path.stat().st_size
-        if size <= (_IN_MEMORY if only_if_absent else PART):
-            await self._store_small(key, path.read_bytes(), only_if_absent=only_if_absent)
-            self._progress(size)
-        else:
-            if only_if_absent and await self._bucket.head(key):
-                raise AlreadyExistsError(f"`{self._bucket.names.bucket}/{key}` exists already")
-            async with self._large:
-                await self._store_large(key, path)
-        stored = await self._bucket.head(key)
-        if stored is None:
-            raise _ClaimLostError(
-                f"`{self._bucket.names.bucket}/{key}` was removed as soon as it was stored",
-                hint="another run may have published the same meanwhile; run again",
-            )
-        if stored.size != size:
-            raise UnavailableError(
-                f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has {stored.size}",
-                hint="another program may write there; try again",
-            )
-
-    async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
-        """One request, repeated if no answer came; an object of ours that such a request left is no
-        stranger's.
-        """
-        unanswered = False
-        for attempt in range(UPLOAD_TRIES):
-            if not only_if_absent or unanswered:
-                self._note(key)
-            try:
-                await self._bucket.put(key, data, only_if_absent=only_if_absent)
-            except AlreadyExistsError:
-                if unanswered and await self._holds(key, data):
-                    return
-                raise
-            except UnavailableError:
-                unanswered = True
-                if attempt == UPLOAD_TRIES - 1:
-                    raise
-                await asyncio.sleep(2**attempt)
-            else:
-                self._note(key)
-                return
-
-    async def _store_large(self, key: str, path: Path) -> None:
-        moved = 0
-
-        def progress(count: int) -> None:
-            nonlocal moved
-            moved += count
-            self._progress(max(0, min(count, moved)))
-
-        for attempt in range(UPLOAD_TRIES):
-            self._note(key)
-            try:
-                await self._put_parts(key, path, progress)
-            except UnavailableError:
-                if attempt == UPLOAD_TRIES - 1:
-                    raise
-                # What is sent again is not told again.
-                moved = -moved if moved > 0 else moved
-                await asyncio.sleep(2**attempt)
-            else:
-                return
-
-    async def _put_parts(self, key: str, path: Path, progress: Progress) -> None:
-        """Upload in parts. If the answer to the last request got lost, its repetition finds no upload any
-        more, and what tells is the object: the directory is claimed, so nobody else writes there.
-        """
-        try:
-            await self._bucket.put_file(key, path, progress)
-        except NotFoundError as error:
-            stored = await self._bucket.head(key)
-            if stored is None or stored.size != path.stat().st_size:
-                raise UnavailableError(
-                    f"the store lost an upload that was nearly complete: {error.message}", hint="try again"
-                ) from None
-
-    async def _holds(self, key: str, data: bytes) -> bool:
-        entry = await self._bucket.head(key)
-        if entry is None or entry.size != len(data):
-            return False
-        return await received(self._bucket, Wanted(key, key, len(data), entry), 0, len(data)) == data
-
-    def _note(self, key: str) -> None:
-        if key not in self._written:
-            self._written.append(key)
+def _no_original(path: Path) -> None:
+    """Nothing on this machine is known to be an object's copy."""
