@@ -24,6 +24,7 @@ from ovms_converter.storage.http_connection import proxy_for
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
+from relays import running_http_proxy
 
 QUICK = HttpLimits(connect_seconds=5, idle_seconds=2, attempts=2, first_wait=0.001, longest_wait=0.002)
 BASIC = "Basic " + base64.b64encode(b"me:s3cr@t").decode()
@@ -191,6 +192,29 @@ def test_a_proxy_is_used_with_its_own_password_only(server: FaultyServer) -> Non
     assert asked.target == "http://model.invalid/m.onnx"
     assert asked.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"proxy:pr0xy").decode()
     assert asked.headers["authorization"] == BASIC
+
+
+def test_a_proxy_connects_through_to_https(secure: FaultyServer, authority: trustme.CA) -> None:
+    """The proxy sees the server's name and port, and nothing of what is said."""
+    url = secure.url("/m.onnx", host="localhost", user="me:s3cr%40t@")
+    with authority.cert_pem.tempfile() as bundle, running_http_proxy() as proxy:
+        through = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}", "SSL_CERT_FILE": bundle}
+        assert read(url, through) == b"model"
+        assert {line.rpartition(" ")[0] for line in proxy.asked} == {f"CONNECT localhost:{secure.port}"}
+        proxy.asked.clear()
+        assert read(url, through | {"NO_PROXY": f"localhost:{secure.port}"}) == b"model"
+        assert not proxy.asked
+
+
+def test_a_proxy_passes_http_on(server: FaultyServer) -> None:
+    server.pages["/m.onnx"] = Page(b"model")
+    with running_http_proxy() as proxy:
+        through = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}
+        assert read(server.url("/m.onnx"), through) == b"model"
+        assert proxy.asked
+        proxy.asked.clear()
+        assert read(server.url("/m.onnx"), through | {"NO_PROXY": "127.0.0.0/8"}) == b"model"
+        assert not proxy.asked
 
 
 def test_no_proxy_goes_straight(server: FaultyServer) -> None:

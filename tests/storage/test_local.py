@@ -261,3 +261,11 @@ def test_scratch_directories_are_not_listed(model: Path) -> None:
         "saved_model.pb",
         "variables/variables.index",
     ]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_file_system_that_takes_no_directories_is_told() -> None:
+    found = open_destination(Location.parse("/proc/models"), {})
+    for ask in (found.check_writable, found.scratch):
+        with pytest.raises(LocationError, match="`/proc/models` cannot be created"):
+            ask()

@@ -246,6 +246,8 @@ class HttpClient:
             raise Broken(f"the proxy does not pass it on ({_transient(problem.original_error)})") from None
         except exceptions.LocationValueError:
             raise RequestError(f"`{url}` is not a URL that can be asked for") from None
+        except (exceptions.NewConnectionError, exceptions.ConnectTimeoutError) as problem:
+            raise Broken(_transient(problem), reached=False) from None
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             raise Broken(_transient(problem)) from None
 
@@ -333,12 +335,12 @@ def _transient(problem: BaseException) -> str:
 
     if isinstance(problem, exceptions.NameResolutionError):
         return "its host name cannot be resolved"
+    if isinstance(problem, exceptions.NewConnectionError):
+        return "no connection (refused or unreachable)"
     if isinstance(problem, exceptions.ConnectTimeoutError):
         return "no connection within the time limit"
     if isinstance(problem, exceptions.ReadTimeoutError):
         return "no answer within the time limit"
-    if isinstance(problem, exceptions.NewConnectionError):
-        return "no connection (refused or unreachable)"
     if isinstance(problem, exceptions.ProtocolError | ConnectionError):
         return "the connection ended too early"
     if isinstance(problem, OSError) and "Tunnel connection failed" in str(problem):

@@ -1,6 +1,7 @@
 """One file behind a URL: what it is, any range of its bytes through broken connections, all of it on disk."""
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -203,8 +204,13 @@ class Resource:
         changes meanwhile.
         """
         head = self.head()
+        # Where every try begins with the first byte, and no strong ETag tells that the file is the same.
+        seen = None if head.ranges or "if-match" in head.validator else hashlib.sha256()
+        begun = start
         first = head.start[start:stop] if head.delimited else b""
         if first:
+            if seen:
+                seen.update(first)
             yield first
             start += len(first)
         if stop is None:
@@ -218,10 +224,16 @@ class Resource:
                     if answer is None:
                         return
                     patience.check()  # whoever interrupts breaks off what is open by then
-                    for piece in _beyond(answer, start, stop):
+                    if seen and start > begun:
+                        pieces = self._confirmed(_beyond(answer, begun, stop), start - begun, seen.digest())
+                    else:
+                        pieces = _beyond(answer, start, stop)
+                    for piece in pieces:
                         patience.check()
                         moved += len(piece)
                         start += len(piece)
+                        if seen:
+                            seen.update(piece)
                         yield piece
             except Broken as broken:
                 patience.failed(broken, moved)
@@ -232,6 +244,22 @@ class Resource:
                 ended = True
             elif start < stop:
                 patience.failed(Broken(f"the body ended after {start} of {stop} bytes"), moved)
+
+    def _confirmed(self, pieces: Iterator[bytes], known: int, digest: bytes) -> Iterator[bytes]:
+        """What comes after `known` bytes that were handed on before, once they are seen to be the same again.
+
+        Raises `LocationError` if they are not.
+        """
+        again = hashlib.sha256()
+        for piece in pieces:
+            old, new = piece[:known], piece[known:]
+            if known:
+                again.update(old)
+                known -= len(old)
+                if not known and again.digest() != digest:
+                    raise _changed(self.shown)
+            if new:
+                yield new
 
     def _patience(self, interrupted: threading.Event | None) -> Patience:
         return Patience(self._limits, self.shown, interrupted)

@@ -41,12 +41,16 @@ class HttpLimits:
 
 
 class Broken(Exception):  # noqa: N818 - not an error of the user's: it is caught where a try is repeated
-    """One try failed in a way that another may not; the server asks for `wait` seconds (`Retry-After`)."""
+    """One try failed in a way that another may not; the server asks for `wait` seconds (`Retry-After`).
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    `reached` is False if there was no connection to any server.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, reached: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait = wait
+        self.reached = reached
 
 
 class Patience:
@@ -76,7 +80,9 @@ class Patience:
         if self._failures >= self._limits.attempts:
             raise UnavailableError(
                 f"`{self._what}` gave up after {self._failures} tries: {broken.reason}",
-                hint="the server may be overloaded or restarting: try again later",
+                hint="the server may be overloaded or restarting: try again later"
+                if broken.reached
+                else "check the host name and port, and the network and proxy on the way",
             )
         # Jitter keeps the steps of one pipeline from coming back all at the same moment.
         backoff = min(self._limits.first_wait * 2 ** (self._failures - 1), self._limits.longest_wait)

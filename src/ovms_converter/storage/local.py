@@ -178,7 +178,7 @@ class LocalDestination:
         to be made.
         """
         existing = self._existing()
-        with _told(self.location):
+        with self._making(existing):
             probe = make(existing)
             probe.path.rmdir()
         probe.release()
@@ -211,7 +211,7 @@ class LocalDestination:
         existing = self._existing()
         for directory in (self._path, *self._path.parents):
             clear_dead(directory)
-        with _told(self.location):
+        with self._making(existing):
             held = make(existing)
         weakref.finalize(self, held.release)
         return held.path
@@ -263,6 +263,18 @@ class LocalDestination:
                 hint="name a directory as destination",
             )
         return path
+
+    @contextlib.contextmanager
+    def _making(self, existing: Path) -> Iterator[None]:
+        """Tell of a file system in which nothing can be made, such as `/proc`."""
+        try:
+            with _told(self.location):
+                yield
+        except NotFoundError:
+            raise LocationError(
+                f"`{self.location}` cannot be created: `{existing}` takes no new directories",
+                hint="choose another directory",
+            ) from None
 
     def _missing(self) -> tuple[Path, ...]:
         """The directories that publishing will have to make, the innermost first."""
