@@ -1,8 +1,10 @@
 """From a URL to a recognised model on this machine: the first two stages of a conversion."""
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +12,7 @@ from ovms_converter import formats
 from ovms_converter.errors import AmbiguousModelError, NotFoundError
 from ovms_converter.events import Stage
 from ovms_converter.formats.base import Files, SourceModel
+from ovms_converter.formats.framework import EXAMPLE_BYTES, examples_of
 from ovms_converter.repository import RECORD
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_source
@@ -17,10 +20,33 @@ from ovms_converter.storage.archive import may_be_archive, unpacked
 from ovms_converter.storage.base import Entry, FetchedTree, Listing, Source
 from ovms_converter.storage.location import Location
 
-__all__ = ["Acquisition", "Meter", "StageReport", "directory_of"]
+__all__ = ["Acquisition", "Meter", "SourceState", "StageReport", "directory_of"]
 
 _ARCHIVE_START = 512
 _SCRATCH = ".ovms-"
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What a store tells of a source without its bytes; equal states are equal sources.
+
+    `listing`  digest over the source's place and the names of its files, with the sizes of those not read
+    `etags`    strong ETag of every file that was read, by its path
+    """
+
+    listing: str
+    etags: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, value: object) -> "SourceState | None":
+        """The state that a record tells of; None if it tells none."""
+        if not isinstance(value, Mapping):
+            return None
+        listing, etags = value.get("listing"), value.get("etags")
+        if not isinstance(listing, str) or not isinstance(etags, Mapping) or not etags:
+            return None
+        known = {path: etag for path, etag in etags.items() if isinstance(etag, str) and etag}
+        return cls(listing, known) if len(known) == len(etags) else None
 
 
 class Meter(Protocol):
@@ -43,9 +69,10 @@ class StageReport(Protocol):
 
 
 class SourceFiles:
-    """A source as the tree of files that the formats look at."""
+    """A source as the tree of files that the formats look at; `looked_at` are the paths that were read."""
 
     def __init__(self, source: Source, listing: Listing) -> None:
+        self.looked_at: set[str] = set()
         self._source = source
         self._sizes = {entry.path: entry.size for entry in listing.entries}
 
@@ -55,6 +82,7 @@ class SourceFiles:
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """See `Files`."""
+        self.looked_at.add(path)
         return self._source.read(path, start, length)
 
 
@@ -66,6 +94,35 @@ class Acquisition:
         self._environ = environ
         self._source = open_source(request.input, environ)
         self._listing = Listing(is_file=False, entries=())
+        self._read: set[str] = set()
+
+    def is_still(self, state: SourceState) -> bool:
+        """Whether the source is what it was in an earlier run; its store is asked, no byte is read.
+
+        Raises what `look` raises.
+        """
+        if formats.stands_for_directory(self._request.input.name):
+            self.look()
+        if self._source.place is None or not self._source.has_still(state.etags):
+            return False
+        self.look()
+        return self._listed(state.etags) == state.listing
+
+    def state(self) -> SourceState | None:
+        """By what a later run can tell that the source has not changed, once all is fetched; None if nothing
+        does.
+        """
+        found = {path: self._source.etag(path) for path in sorted(self._read)}
+        etags = {path: etag for path, etag in found.items() if etag}
+        if self._source.place is None or len(etags) < len(found):
+            return None
+        return SourceState(self._listed(etags), etags)
+
+    def _listed(self, etags: Mapping[str, str]) -> str:
+        """See `SourceState.listing`. The ETag of a file that was read tells more than its size."""
+        files = [[entry.path, None if entry.path in etags else entry.size] for entry in self._listing.entries]
+        listed = json.dumps([self._source.place, self._listing.is_file, sorted(files, key=str)])
+        return f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}"
 
     def look(self) -> None:
         """List the source, without what this program published or staged in it.
@@ -106,6 +163,7 @@ class Acquisition:
                 progress.expect(_sum([total, *(sizes.get(path) for path in missing)]))
                 more = self._source.fetch(missing, directory, progress)
                 tree = FetchedTree(tree.root, tree.files + more.files)
+        self._read |= files.looked_at | {file.path for file in tree.files}
         return replace(model, needs=tuple(file.path for file in tree.files)), tree
 
     def _fetch_archive(self, directory: Path, stage: StageReport) -> tuple[SourceModel, FetchedTree]:
@@ -125,10 +183,25 @@ class Acquisition:
         used = tuple(file for file in tree.files if file.path in needed)
         return replace(model, needs=tuple(file.path for file in used)), FetchedTree(tree.root, used)
 
+    def example(self, model: SourceModel, tree: FetchedTree, directory: Path) -> Path | None:
+        """MLflow's input example, which a conversion does not need; fetched if it is not here already."""
+        sizes = {entry.path: entry.size for entry in self._listing.entries}
+        for path in examples_of(model):
+            here = tree.root / path
+            size = here.stat().st_size if here.is_file() else sizes.get(path)
+            if not size or size > EXAMPLE_BYTES:
+                continue
+            if here.is_file():
+                return here
+            directory.mkdir(parents=True, exist_ok=True)
+            return self._source.fetch([path], directory, lambda _: None).root / path
+        return None
+
     def _is_archive(self) -> bool:
         if not self._listing.is_file:
             return False
         (entry,) = self._listing.entries
+        self._read.add(entry.path)
         return may_be_archive(self._source.read(entry.path, 0, _ARCHIVE_START))
 
     def _recognise(self, files: Files) -> SourceModel:

@@ -310,6 +310,12 @@ _RESULT = (
         example="5",
     ),
     Parameter(
+        "sign", Kind.TEXT, Group.RESULT,
+        "Sign the version with this private key: the path of a PEM file, or `env:NAME` for a variable that "
+        "holds its text.",
+        example="env:SIGNING_KEY",
+    ),
+    Parameter(
         "dry_run", Kind.FLAG, Group.RESULT,
         "Do everything but publish, and tell what would be published.",
         default="false", example="true",
@@ -319,6 +325,12 @@ _RESULT = (
         "How the result is checked before it is published: not at all, by running it once, "
         "or by comparing it with its source.",
         default="auto", choices=("off", "load", "compare", "auto"), example="load",
+    ),
+    Parameter(
+        "verify_data", Kind.URL, Group.RESULT,
+        "A `.npz` with an array for each input of the result, on which it is verified as well; arrays "
+        "`output:NAME` are what it shall compute of them.",
+        example="s3://models/run42/data.npz",
     ),
     Parameter(
         "tolerance", Kind.NUMBER, Group.RESULT,

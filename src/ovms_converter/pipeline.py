@@ -11,14 +11,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ovms_converter.acquisition import Acquisition
+from ovms_converter.acquisition import Acquisition, SourceState
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
 from ovms_converter.errors import (
@@ -37,16 +37,17 @@ from ovms_converter.events import (
     ignore,
 )
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.formats.framework import example_of, versions_of
-from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.jobs import as_logged, conversion_job
 from ovms_converter.optimizer.mapping import mapping_config
-from ovms_converter.record import build_record, digest, fingerprint, hashed
-from ovms_converter.repository import RECORD, ModelRepository, Published
+from ovms_converter.provenance import PrivateKey, manifest, sealed
+from ovms_converter.record import build_record, digest, fingerprint, hashed, request_digest
+from ovms_converter.repository import RECORD, SIGNATURE, ModelRepository, Published, Version
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Progress
 from ovms_converter.storage.disk import disk_errors
 from ovms_converter.storage.local import flush
+from ovms_converter.verification_data import fetch_data
 
 __all__ = ["Outcome", "Port", "run"]
 
@@ -95,21 +96,32 @@ def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Lis
 
 
 class _Run:
-    """One conversion and what it has learned so far."""
+    """One conversion and what it has learned so far.
+
+    `asked` is the request as it was made; `request` is what becomes of it once the model is known.
+    """
 
     def __init__(self, request: ConversionRequest, environ: Mapping[str, str], listener: Listener) -> None:
         self.request = request
+        self.asked = request
+        self.key = PrivateKey.load(request.sign, environ) if request.sign else None
         self.listener = listener
+        self.environ = environ
         self.acquisition = Acquisition(request, environ)
         self.destination: Destination = open_destination(request.output, environ, request.input)
         self.repository = ModelRepository(self.destination)
         self.seconds: dict[Stage, float] = {}
         self.digests: dict[str, Future[str]] = {}
         self.flushed: Future[None] | None = None
+        self.data: Path | None = None
+        self.example: Path | None = None
         self.beside = False
         self.when_converted: Callable[[], None] = lambda: None
 
     def outcome(self) -> Outcome:
+        known = self._unchanged_at_the_store()
+        if known:
+            return known
         with ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
             engine: Engine | None = None
@@ -128,8 +140,10 @@ class _Run:
                 self.listen(Note("info", f"accepted without an effect: {', '.join(without_effect)}"))
             self.acquisition.look()
             self.destination.check_writable()
+            if self.request.verify_data:
+                self.data = fetch_data(self.request.verify_data, self.environ, work / "data")
             model, tree = self.acquisition.fetch(work / "source", self.stage)
-            self.request = replace(self.request, arguments=_as_logged(self.request.arguments, model))
+            self.request = replace(self.request, arguments=as_logged(self.request.arguments, model))
             self._check_output_format(model)
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
@@ -137,10 +151,24 @@ class _Run:
             known = self._published_before(model, files)
             if known:
                 return known
+            if engine and self.request.verify not in ("off", "load"):
+                self.example = self.acquisition.example(model, tree, work / "example")
             result = self._scratch(stack, work)
-            converted = self._convert(engine, self._job(model, tree, result), pool) if engine else None
+            converted = (
+                self._convert(engine, conversion_job(self.request, model, tree, result), pool)
+                if engine
+                else None
+            )
             results = self._results(converted, model, tree)
             return self._publish(model, files.result(), converted, results, result)
+
+    @property
+    def signer(self) -> str | None:
+        """The fingerprint of the key that signs, if one does."""
+        return self.key.fingerprint if self.key else None
+
+    def _asked_digest(self) -> str:
+        return request_digest(self.asked, _openvino_version(), self.signer)
 
     def listen(self, event: Any) -> None:
         """Pass an event on, keeping the time of each stage."""
@@ -175,19 +203,44 @@ class _Run:
         """The newest version, if it came from the same bytes and parameters by the same programs."""
         if self.request.model_version != "auto" or not self.repository.versions():
             return None
-        found = self.repository.find(fingerprint(self.request, model, files.result(), _openvino_version()))
+        found = self.repository.find(
+            fingerprint(self.request, model, files.result(), _openvino_version(), self.signer)
+        )
         if found is None:
             return None
-        version, record = found
+        return self._as_published(*found)
+
+    def _unchanged_at_the_store(self) -> Outcome | None:
+        """The newest version, if the source's store tells by ETags alone that it would come out again."""
+        if self.request.model_version != "auto" or not self.request.input.is_remote:
+            return None
+        found = self.repository.newest()
+        if found is None or found[1].get("request") != self._asked_digest():
+            return None
+        source = found[1].get("source")
+        state = SourceState.parse(source.get("state")) if isinstance(source, dict) else None
+        if state is None or not self.acquisition.is_still(state):
+            return None
+        self.listen(
+            Note(
+                "info",
+                f"nothing was read: by their ETags the source's files are those of version {found[0].number}",
+            )
+        )
+        return self._as_published(*found)
+
+    def _as_published(self, version: Version, record: Mapping[str, Any]) -> Outcome:
+        """A version that is there already, as the outcome of this run."""
+        source = record["source"]
         return Outcome(
             url=self.request.output.text,
             version=version.number,
             published=False,
-            source_format=model.format,
-            evidence=model.evidence,
+            source_format=source["format"],
+            evidence=source["evidence"],
             inputs=_ports(record.get("inputs")),
             outputs=_ports(record.get("outputs")),
-            source_bytes=sum(file.size for file in files.result()),
+            source_bytes=sum(file["size"] for file in source["files"]),
             result_bytes=sum(entry.size or 0 for entry in version.files.values()),
             seconds=self.seconds,
             notes=tuple(record.get("notes", ())),
@@ -207,22 +260,6 @@ class _Run:
             stack.callback(shutil.rmtree, result, ignore_errors=True)
         return result
 
-    def _job(self, model: SourceModel, tree: FetchedTree, result: Path) -> ConversionJob:
-        example = example_of(model) or ""
-        return ConversionJob(
-            format=model.format,
-            model=tree.root / model.path,
-            arguments=self.request.arguments,
-            stem=self.request.model_name or model.stem,
-            output=result,
-            verify=self.request.verify,
-            tolerance=self.request.tolerance,
-            signature=model.mlflow.signature if model.mlflow else None,
-            example=tree.root / example if example in model.needs else None,
-            versions=versions_of(model.mlflow),
-            trusted=self.request.trust_source,
-        )
-
     def _convert(self, engine: Engine, job: ConversionJob, pool: ThreadPoolExecutor) -> ConvertedModel:
         """Convert and verify; the written files are hashed, and go to the disk, while they are verified."""
 
@@ -235,7 +272,7 @@ class _Run:
             self.digests.update({name: pool.submit(digest, job.output / name) for name in (weights, graph)})
 
         self.when_converted = written
-        return engine.convert(job)
+        return engine.convert(replace(job, verify_data=self.data, example=job.example or self.example))
 
     def _results(
         self, converted: ConvertedModel | None, model: SourceModel, tree: FetchedTree
@@ -289,10 +326,21 @@ class _Run:
             Stage.PUBLISH, str(self.request.output), sum(path.stat().st_size for path in results.values())
         ) as progress:
             written = self._written(results)
-            record = build_record(self.request, model, source_files, converted, written, _openvino_version())
+            state = self.acquisition.state()
+            record = build_record(
+                self.request,
+                model,
+                source_files,
+                converted,
+                written,
+                _openvino_version(),
+                asked=self._asked_digest(),
+                state=asdict(state) if state else None,
+                signer=self.signer,
+            )
             path = directory / RECORD
             path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            files = {RECORD: path} | results
+            files = {RECORD: path} | self._signature(written, path) | results
             sizes = {name: file.stat().st_size for name, file in files.items()}
             published = self._to_repository(files, progress)
         if published.written:
@@ -318,6 +366,22 @@ class _Run:
             dry_run=self.request.dry_run,
             record=record,
         )
+
+    def _signature(self, written: Sequence[FetchedFile], record: Path) -> dict[str, Path]:
+        """The signature over all files of the version, if one was asked for, as a file to publish."""
+        if self.key is None:
+            return {}
+        if any(file.path == SIGNATURE for file in written):
+            raise RequestError(
+                f"the model has a file `{SIGNATURE}` of its own, and its signature would have that name",
+                hint="convert it to `openvino`, or publish it without `--sign`",
+                parameter="sign",
+            )
+        digests = {file.path: file.sha256 or "" for file in written} | {RECORD: digest(record)}
+        statement = manifest(self.request.output.name or "model", digests, SIGNATURE)
+        path = record.with_name(SIGNATURE)
+        path.write_bytes(sealed(statement, self.key))
+        return {SIGNATURE: path}
 
     def _to_repository(self, files: Mapping[str, Path], progress: Progress) -> Published:
         wanted = self.request.model_version
@@ -371,14 +435,3 @@ def _openvino_version() -> str:
 
 def _ports(record: Any) -> tuple[Port, ...]:
     return tuple(Port(port["name"], port["type"], port["shape"]) for port in record or ())
-
-
-def _as_logged(arguments: OptimizerArguments, model: SourceModel) -> OptimizerArguments:
-    """The arguments with the tags and the signature that MLflow 1.x noted, where the request names none."""
-    noted = model.mlflow.flavors.get("tensorflow", {}) if model.mlflow else {}
-    tags, signature = noted.get("meta_graph_tags"), noted.get("signature_def_key")
-    if not arguments.saved_model_tags and isinstance(tags, list):
-        arguments = replace(arguments, saved_model_tags=tuple(map(str, tags)))
-    if not arguments.signature and isinstance(signature, str):
-        arguments = replace(arguments, signature=signature)
-    return arguments

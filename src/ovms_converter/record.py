@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +12,14 @@ from ovms_converter._version import __version__
 from ovms_converter.engine.job import ConvertedModel, Port
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.parameters import PARAMETERS, Support
 from ovms_converter.repository.graph import read_graph
 from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedFile, FetchedTree
 from ovms_converter.storage.location import Location
 
-__all__ = ["SCHEMA", "build_record", "digest", "fingerprint", "hashed"]
+__all__ = ["SCHEMA", "build_record", "digest", "fingerprint", "hashed", "request_digest"]
 
 SCHEMA = "ovms-converter/conversion/1"
 _BLOCK = 1 << 20
@@ -45,16 +46,46 @@ def hashed(tree: FetchedTree) -> tuple[FetchedFile, ...]:
 
 
 def fingerprint(
-    request: ConversionRequest, model: SourceModel, files: Sequence[FetchedFile], openvino_version: str
+    request: ConversionRequest,
+    model: SourceModel,
+    files: Sequence[FetchedFile],
+    openvino_version: str,
+    signer: str | None = None,
 ) -> str:
-    """What decides the result: source bytes, their roles, the parameters' meaning, the programs' versions."""
-    decisive = {
-        "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
-        "format": [model.format, request.output_format],
-        "arguments": _meaning(request.arguments),
-        "stem": request.model_name or model.stem,
-        "versions": [__version__, openvino_version],
-    }
+    """What decides the result: source bytes, their roles, the parameters' meaning, the programs' versions.
+
+    A signature is part of the result: `signer` is the fingerprint of the key, None without one.
+    """
+    return _digest_of(
+        {
+            **({"signer": signer} if signer else {}),
+            "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
+            "format": [model.format, request.output_format],
+            "arguments": _meaning(request.arguments),
+            "stem": request.model_name or model.stem,
+            "versions": [__version__, openvino_version],
+        }
+    )
+
+
+def request_digest(request: ConversionRequest, openvino_version: str, signer: str | None = None) -> str:
+    """All that decides the result but the source: what was asked for, and the programs' versions.
+
+    It is known before the source is, and so has to be of the request as it was made.
+    """
+    return _digest_of(
+        {
+            "format": [request.input_format, request.output_format],
+            "arguments": _meaning(request.arguments),
+            "stem": request.model_name,
+            "trusted": request.trust_source,
+            "signer": signer,
+            "versions": [__version__, openvino_version],
+        }
+    )
+
+
+def _digest_of(decisive: Mapping[str, object]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -65,16 +96,21 @@ def build_record(
     converted: ConvertedModel | None,
     written: Sequence[FetchedFile],
     openvino_version: str,
+    *,
+    asked: str,
+    state: Mapping[str, Any] | None,
+    signer: str | None = None,
 ) -> dict[str, Any]:
-    """The record as JSON values. `converted` is None where the source was published as it is."""
+    """The record as JSON values. `converted` is None where the source was published as it is.
+
+    `asked` is the `request_digest`; `state` is what the store tells of the source, None if it tells nothing
+    sure; `signer` is the fingerprint of the key that will sign, None for none.
+    """
     mlflow = model.mlflow
-    parameters = {
-        name: {"value": _public(request, name, item.value), "origin": item.origin}
-        for name, item in sorted(request.parameters.items())
-    }
     return {
         "schema": SCHEMA,
-        "fingerprint": fingerprint(request, model, source_files, openvino_version),
+        "fingerprint": fingerprint(request, model, source_files, openvino_version, signer),
+        "request": asked,
         "source": {
             "url": _place(request.input),
             "format": model.format,
@@ -83,6 +119,7 @@ def build_record(
                 {"path": file.path, "size": file.size, "sha256": file.sha256}
                 for file in sorted(source_files, key=lambda file: file.path)
             ],
+            "state": state,
         }
         | (
             {
@@ -96,7 +133,7 @@ def build_record(
             if mlflow
             else {}
         ),
-        "parameters": parameters,
+        "parameters": _parameters(request),
         "versions": {"ovms_converter": __version__, "openvino": openvino_version},
         "minimum_openvino": _minimum_openvino(converted),
         "inputs": _ports(converted.inputs) if converted else [],
@@ -107,7 +144,22 @@ def build_record(
         "notes": list(converted.notes) if converted else [],
         "without_effect": list(request.arguments.without_effect),
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
+        "signed_by": signer and f"sha256:{signer}",
     }
+
+
+def _parameters(request: ConversionRequest) -> dict[str, dict[str, str]]:
+    """Every parameter that has a value, and where that came from."""
+    given = {
+        name: {"value": _public(request, name, item.value), "origin": item.origin}
+        for name, item in request.parameters.items()
+    }
+    defaults = {
+        parameter.name: {"value": parameter.default, "origin": "default"}
+        for parameter in PARAMETERS
+        if parameter.default and parameter.support is Support.HONOURED
+    }
+    return dict(sorted((defaults | given).items()))
 
 
 def _meaning(arguments: OptimizerArguments) -> dict[str, str]:
@@ -133,7 +185,11 @@ def _within(path: str, model_path: str) -> str:
 
 
 def _public(request: ConversionRequest, name: str, value: str) -> str:
-    return {"input_model": _place(request.input), "output_model": _place(request.output)}.get(name, value)
+    if name == "sign" and not value.startswith("env:"):
+        return Path(value).name
+    data = request.verify_data
+    place = {"input_model": request.input, "output_model": request.output, "verify_data": data}.get(name)
+    return _place(place) if place else value
 
 
 def _place(location: Location) -> str:

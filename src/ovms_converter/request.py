@@ -49,9 +49,11 @@ class ConversionRequest:
     `model_name`     stem of the published files, None for the source's own
     `model_version`  "auto", "next" or a number as text
     `keep`           how many versions are left after publishing, None for all
+    `sign`           the private key's path, or `env:NAME`; None to publish without a signature
     `dry_run`        True if nothing is published
     `trust_source`   True if code out of the model may run, without network and credentials
     `verify`         "auto", "off", "load" or "compare"
+    `verify_data`    a `.npz` of inputs to verify with, None for seeded ones
     `tolerance`      largest relative error of a comparison, None for what the precision suggests
     `timeout`        seconds that conversion and verification may take
     `memory_limit`   bytes of private memory that they may take, None for no limit
@@ -66,10 +68,12 @@ class ConversionRequest:
     model_name: str | None
     model_version: str
     verify: str
+    verify_data: Location | None
     tolerance: float | None
     timeout: float
     memory_limit: int | None
     keep: int | None
+    sign: str | None
     dry_run: bool
     trust_source: bool
     parameters: Mapping[str, Given]
@@ -120,10 +124,12 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_name=stem,
         model_version=version,
         verify=value_of("verify"),
+        verify_data=_verify_data(value_of("verify_data"), value_of("verify")),
         tolerance=_tolerance(value_of("tolerance"), value_of("verify")),
         timeout=_above_zero(value_of("timeout"), "timeout"),
         memory_limit=_memory(value_of("memory_limit")),
         keep=_keep(value_of("keep")),
+        sign=value_of("sign") or None,
         dry_run=parse_flag(value_of("dry_run"), "dry_run"),
         trust_source=parse_flag(value_of("trust_source"), "trust_source"),
         parameters=MappingProxyType(values),
@@ -202,6 +208,18 @@ def _above_zero(value: str, name: str) -> float:
     if number <= 0:
         raise RequestError(f"`{name}` is `{value}`; it is a number above 0", parameter=name)
     return number
+
+
+def _verify_data(value: str, verify: str) -> Location | None:
+    if not value:
+        return None
+    if verify == "off":
+        raise RequestError(
+            "`verify_data` is given, and `verify` is `off`, which runs nothing",
+            hint="leave one of them out",
+            parameter="verify_data",
+        )
+    return Location.parse(value)
 
 
 def _tolerance(value: str, verify: str) -> float | None:

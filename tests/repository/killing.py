@@ -60,6 +60,7 @@ def run_to_its_end(
 class Gate:
     """Passes bytes between a client and a server, and can stop everything at the n-th request.
 
+    `requests` are the first lines of those that came, `returned` the bytes that the server answered with.
     `stop_at` is the number of the request, from 1; `passes` how much of it the server still gets: 0.0
     nothing, 0.5 half of what came with its first packet, 1.0 all of it, and its answer is lost.
     """
@@ -68,6 +69,7 @@ class Gate:
         self, port: int, stop_at: int = 0, passes: float = 1.0, stop: Callable[[], None] = lambda: None
     ):
         self.requests: list[str] = []
+        self.returned = 0
         self._target = port
         self._stop_at = stop_at
         self._passes = passes
@@ -135,6 +137,8 @@ class Gate:
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
+                with self._lock:
+                    self.returned += len(data)
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_WR)

@@ -1,6 +1,7 @@
 """The model repository as OpenVINO Model Server (OVMS) reads it: numbered versions, each written once.
 
     <location>/<N>/conversion.json     the record of the conversion; written first, it claims the version
+    <location>/<N>/model.sig           its signature, if it is signed
     <location>/<N>/<stem>.bin          weights
     <location>/<N>/<stem>.xml          written last: without it a server loads nothing
 
@@ -11,6 +12,6 @@ releases.py    the oldest OpenVINO that can read a graph
 """
 
 from ovms_converter.repository.publishing import ModelRepository, Published, Retired
-from ovms_converter.repository.versions import RECORD, Version, version_number
+from ovms_converter.repository.versions import RECORD, SIGNATURE, Version, version_number
 
-__all__ = ["RECORD", "ModelRepository", "Published", "Retired", "Version", "version_number"]
+__all__ = ["RECORD", "SIGNATURE", "ModelRepository", "Published", "Retired", "Version", "version_number"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovms_converter.errors import CorruptModelError, NotFoundError
-from ovms_converter.repository.versions import RECORD, Version, read_record, versions_of
+from ovms_converter.repository.versions import RECORD, Version, members, read_record, versions_of
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination
 from ovms_converter.storage.location import Location
@@ -49,7 +49,7 @@ def find_version(text: str, environ: Mapping[str, str]) -> RecordedVersion:
                 f"`{version.directory}/{RECORD}` at `{destination.location}` is not a record of this program",
                 hint="publish the model again as a new version",
             )
-        if number is not None or record["files"].keys() <= version.files.keys():
+        if number is not None or members(record) <= version.files.keys():
             return RecordedVersion(destination, version, record, newest=version == versions[-1])
     raise NotFoundError(
         f"there is no finished version with a `{RECORD}` at `{destination.location}`",

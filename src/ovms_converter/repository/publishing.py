@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, NotFoundError
-from ovms_converter.repository.versions import RECORD, Version, read_record, versions_of
+from ovms_converter.repository.versions import RECORD, Version, members, read_record, versions_of
 from ovms_converter.storage.base import PROBE, Destination, Progress
 
 __all__ = ["ModelRepository", "Published", "Retired"]
@@ -60,6 +60,10 @@ class ModelRepository:
     def find(self, fingerprint: str) -> tuple[Version, dict[str, Any]] | None:
         """The newest finished version with its record, if it has this fingerprint."""
         return self._find(self.versions(), fingerprint)
+
+    def newest(self) -> tuple[Version, dict[str, Any]] | None:
+        """The newest finished version with its record."""
+        return self._newest(self.versions())
 
     def number_for(self, wanted: str) -> int:
         """The number that a version would get now; see `publish`."""
@@ -131,9 +135,7 @@ class ModelRepository:
         """
         versions = self.versions()
         records = [(version, read_record(self.destination, version)) for version in versions]
-        finished = [
-            (version, record) for version, record in records if record and version.holds(record["files"])
-        ]
+        finished = [(version, record) for version, record in records if record and version.holds(record)]
         numbers: list[int] = []
         left: list[str] = []
         for version, record in finished[:-keep]:
@@ -145,11 +147,14 @@ class ModelRepository:
         return Retired(tuple(numbers), tuple(left))
 
     def _find(self, versions: tuple[Version, ...], fingerprint: str) -> tuple[Version, dict[str, Any]] | None:
+        found = self._newest(versions)
+        return found if found and found[1].get("fingerprint") == fingerprint else None
+
+    def _newest(self, versions: tuple[Version, ...]) -> tuple[Version, dict[str, Any]] | None:
         for version in reversed(versions):
             record = read_record(self.destination, version)
-            if record is None or not version.holds(record["files"]):
-                continue
-            return (version, record) if record.get("fingerprint") == fingerprint else None
+            if record is not None and version.holds(record):
+                return version, record
         return None
 
     def _number(self, wanted: str, taken: Iterable[int]) -> int:
@@ -182,7 +187,8 @@ class ModelRepository:
 
     def _remove(self, version: Version, record: Mapping[str, Any]) -> list[str]:
         """Remove those files of a version that its record names, and the record; return their paths."""
-        names = _removal_order(name for name in version.files if name in record["files"] or name == RECORD)
+        ours = members(record) | {RECORD}
+        names = _removal_order(name for name in version.files if name in ours)
         paths = [f"{version.directory}/{name}" for name in names]
         self.destination.remove(paths)
         return paths

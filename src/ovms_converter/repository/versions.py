@@ -14,9 +14,11 @@ from typing import Any
 from ovms_converter.errors import LocationError
 from ovms_converter.storage.base import Destination, Entry
 
-__all__ = ["RECORD", "Version", "read_record", "version_number", "versions_of"]
+__all__ = ["RECORD", "SIGNATURE", "Version", "members", "read_record", "version_number", "versions_of"]
 
 RECORD = "conversion.json"
+SIGNATURE = "model.sig"
+"""A version's signature, if it has one, by the name that the tool `model_signing` gives it."""
 _STOLL = re.compile(r"\s*\+?(\d+)", re.ASCII)
 
 
@@ -45,12 +47,19 @@ class Version:
         known = [time for time in times if time]
         return max(known) if known and len(known) == len(times) else None
 
-    def holds(self, files: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether every file of a record is there with its size."""
-        return bool(files) and all(
-            name in self.files and self.files[name].size in (None, facts.get("size"))
-            for name, facts in files.items()
+    def holds(self, record: Mapping[str, Any]) -> bool:
+        """Whether every file of a record is there with its size, and the signature if it was signed."""
+        files: Mapping[str, Mapping[str, Any]] = record["files"]
+        return (
+            bool(files)
+            and members(record) <= self.files.keys()
+            and all(self.files[name].size in (None, facts.get("size")) for name, facts in files.items())
         )
+
+
+def members(record: Mapping[str, Any]) -> frozenset[str]:
+    """The names of all files of a version but the record itself."""
+    return frozenset(record["files"]) | ({SIGNATURE} if record.get("signed_by") else set())
 
 
 def versions_of(entries: Iterable[Entry]) -> tuple[Version, ...]:
