@@ -12,9 +12,9 @@ from ovms_converter.formats.refused import Finding
 from ovms_converter.formats.tree import Tree, inside
 from ovms_converter.formats.words import shown
 
-__all__ = ["FrameworkFormat", "example_of", "versions_of"]
+__all__ = ["EXAMPLE_BYTES", "FrameworkFormat", "example_of", "examples_of", "versions_of"]
 
-_EXAMPLE_BYTES = 64 << 20
+EXAMPLE_BYTES = 64 << 20
 """Bytes of the largest input example that is fetched."""
 
 _LISTED = 8
@@ -104,7 +104,7 @@ class FrameworkFormat:
             size: int | None = (root / path).stat().st_size
         else:
             size = files.sizes().get(path) if files else None
-        return (path,) if size and size <= _EXAMPLE_BYTES else ()
+        return (path,) if size and size <= EXAMPLE_BYTES else ()
 
     def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
         """The name, the evidence, and what the format's own `details` tell."""
@@ -118,6 +118,14 @@ def example_of(model: SourceModel) -> str | None:
         return None
     mlmodel = posixpath.join(model.mlflow.directory, "MLmodel")
     return inside(model.mlflow.directory, model.mlflow.example, f"`{mlmodel}`")
+
+
+def examples_of(model: SourceModel) -> tuple[str, ...]:
+    """Where MLflow's input example may be: its own file, else the one that MLflow 2.22 made for a server."""
+    path = example_of(model)
+    if path is None:
+        return ()
+    return (path, posixpath.join(posixpath.dirname(path), "serving_input_example.json"))
 
 
 def versions_of(mlflow: MLflowModel | None) -> dict[str, str]:

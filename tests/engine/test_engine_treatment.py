@@ -1,0 +1,112 @@
+"""The arguments that change what inputs and outputs mean: compared all the same, and a mistake is seen."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from engine_rig import convert, job, value, write
+from ovms_converter.engine.worker import exporting, save, verify
+from ovms_converter.errors import VerificationError
+from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.conversion import convert as read
+
+FLOAT = TensorProto.FLOAT
+
+
+def image(path: Path) -> Path:
+    """`image` [N,3,6,6] and `gain` [1] through a convolution to `features`, scaled to `scores`."""
+    generator = np.random.default_rng(3)
+    return write(
+        path,
+        [
+            helper.make_node("Conv", ["image", "w"], ["features"], name="conv"),
+            helper.make_node("Mul", ["features", "gain"], ["scores"], name="gained"),
+        ],
+        [value("image", FLOAT, ["N", 3, 6, 6]), value("gain", FLOAT, [1])],
+        [value("scores", FLOAT, ["N", 5, 4, 4])],
+        {"w": generator.standard_normal((5, 3, 3, 3), dtype=np.float32)},
+    )
+
+
+CASES: Mapping[str, Mapping[str, str]] = {
+    "mean for each channel": {"mean_values": "image[1,2,3]"},
+    "scale for each channel": {"scale_values": "image[2,4,8]"},
+    "scale for all": {"scale": "3"},
+    "mean and scale": {"mean_values": "image[0.1,0.2,0.3]", "scale_values": "image[2]"},
+    "reversed channels": {"reverse_input_channels": "true"},
+    "all of them": {
+        "mean_values": "image[1,2,3]",
+        "scale_values": "image[2,4,8]",
+        "reverse_input_channels": "true",
+        "layout": "image(nchw->nhwc),scores(nchw->nhwc)",
+    },
+    "layout of the input": {"layout": "image(nchw->nhwc)"},
+    "layout of the output": {"layout": "scores(nchw->nhwc)"},
+    "source and target layout": {"source_layout": "image(nchw)", "target_layout": "image(nhwc)"},
+    "bytes": {"input": "image{u8},gain", "mean_values": "image[127]", "scale_values": "image[64]"},
+    "fixed input": {"freeze_placeholder_with_value": "gain->[2.5]"},
+    "fixed in input": {"input": "image,gain->[0.5]"},
+    "new names": {"rename": "image=pixels,scores=probabilities", "scale_values": "image[2]"},
+    "inner output": {"output": "features"},
+    "inner and outer output": {"output": "scores,conv"},
+    "inner input": {"input": "features[2,5,4,4],gain"},
+    "inner input and output": {"input": "image", "output": "features"},
+    "fixed batch": {"input_shape": "[4,3,6,6],[1]"},
+}
+
+CHANGING = [name for name in CASES if not name.startswith(("fixed batch", "inner", "new names"))]
+"""The cases without which the result has the same names."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_gets_what_the_arguments_make_of_the_input(case: str, tmp_path: Path) -> None:
+    one = job(image(tmp_path / "m.onnx"), tmp_path / "out", verify="compare", **CASES[case])
+    result = convert(one, tmp_path / "s")
+    assert result.verified.startswith("equal to ONNX Runtime "), result.notes
+    assert result.comparison
+
+
+@pytest.mark.parametrize("case", CHANGING)
+def test_an_argument_that_is_applied_wrongly_is_seen(case: str, tmp_path: Path) -> None:
+    """The result is made with other values than those that the reference is told of."""
+    arguments = OptimizerArguments.parse(CASES[case])
+    other = {"freeze_placeholder_with_value": "gain->[2]"} if case.startswith("fixed") else {}
+    one = job(image(tmp_path / "m.onnx"), tmp_path / "out", verify="compare")
+    converted = read(one.model, "onnx", OptimizerArguments.parse(other), tmp_path)
+    written = save.save(converted.model, one, compress_to_fp16=False)
+    with pytest.raises(VerificationError):
+        verify.verify(written, replace(one, arguments=arguments), exporting.Source(one.model, "onnx"))
+
+
+def test_a_transformation_that_keeps_the_meaning_is_compared(tmp_path: Path) -> None:
+    one = job(image(tmp_path / "m.onnx"), tmp_path / "out", verify="compare", transform="Pruning")
+    assert convert(one, tmp_path / "s").verified.startswith("equal to ONNX Runtime ")
+
+
+def test_a_model_that_keeps_a_state_is_run_and_not_compared(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    model = write(
+        tmp_path / "m.onnx",
+        [helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "c"], ["y", "last", "cell"], hidden_size=4)],
+        [value("x", FLOAT, [1, 1, 3]), value("h", FLOAT, [1, 1, 4]), value("c", FLOAT, [1, 1, 4])],
+        [value("y", FLOAT, [1, 1, 1, 4]), value("last", FLOAT, [1, 1, 4]), value("cell", FLOAT, [1, 1, 4])],
+        {
+            "w": generator.standard_normal((1, 16, 3), dtype=np.float32),
+            "r": generator.standard_normal((1, 16, 4), dtype=np.float32),
+        },
+    )
+    states = "MakeStateful[param_res_names={'h':'last','c':'cell'}]"
+    one = job(model, tmp_path / "out", verify="compare", transform=states)
+    result = convert(one, tmp_path / "s")
+    assert result.verified.startswith("loaded, compiled and run")
+    assert any("`transform` MakeStateful makes it keep a state" in note for note in result.notes)
+
+
+def test_a_layout_that_only_openvino_can_resolve_is_run_and_not_compared(tmp_path: Path) -> None:
+    one = job(image(tmp_path / "m.onnx"), tmp_path / "out", verify="compare", layout="image(nc...->...nc)")
+    result = convert(one, tmp_path / "s")
+    assert any("cannot be told without OpenVINO" in note for note in result.notes), result.verified
