@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import urllib3
 
+from azurite import AzureBucket, run_azurite
 from servers import GcsBucket, S3Bucket, S3Server, run_gcs, run_moto, run_rclone
 
 pytest_plugins = ("command_line",)
@@ -89,6 +90,16 @@ def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of an Azure storage emulator."""
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(run_azurite(tmp_path_factory.mktemp("azurite")))
+        except FileNotFoundError:
+            pytest.skip("Azurite is not installed: npm install --global azurite")
+
+
 def _new_bucket(server: S3Server) -> Iterator[S3Bucket]:
     client: Any = server.client()
     with contextlib.closing(client):
@@ -126,3 +137,12 @@ def gcs(gcs_server: str) -> Iterator[GcsBucket]:
         name = f"test-{uuid.uuid4().hex[:12]}"
         http.request("POST", f"{gcs_server}/storage/v1/b?project=test", json={"name": name})
         yield GcsBucket(gcs_server, name, http)
+
+
+@pytest.fixture
+def azure(azure_server: str) -> Iterator[AzureBucket]:
+    """An empty container of the Azure emulator."""
+    with urllib3.PoolManager() as http:
+        container = AzureBucket(azure_server, f"test-{uuid.uuid4().hex[:12]}", http)
+        container.create()
+        yield container

@@ -32,7 +32,7 @@ class Bucket(Protocol):
     def keys(self, prefix: str = "") -> list[str]: ...
 
 
-@pytest.fixture(params=["s3", "s3_unconditional", "gcs"])
+@pytest.fixture(params=["s3", "s3_unconditional", "gcs", "azure"])
 def bucket(request: pytest.FixtureRequest) -> Bucket:
     """Each of the servers in turn."""
     found: Bucket = request.getfixturevalue(request.param)

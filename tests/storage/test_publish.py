@@ -3,10 +3,11 @@
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
+from azurite import AzureBucket
 from ovms_converter.errors import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -21,6 +22,8 @@ from ovms_converter.storage.gcs_json import JsonBucket
 from ovms_converter.storage.location import Location
 from servers import GcsBucket, S3Bucket
 
+Bucket: TypeAlias = S3Bucket | GcsBucket | AzureBucket
+
 
 def destination(url: str, environ: dict[str, str]) -> Destination:
     return open_destination(Location.parse(url), environ)
@@ -30,10 +33,10 @@ def nothing(count: int) -> None:
     """Progress that nobody reads."""
 
 
-@pytest.fixture(params=["s3", "s3_unconditional", "gcs"])
-def bucket(request: pytest.FixtureRequest) -> S3Bucket | GcsBucket:
+@pytest.fixture(params=["s3", "s3_unconditional", "gcs", "azure"])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
     """Each of the servers in turn."""
-    found: S3Bucket | GcsBucket = request.getfixturevalue(request.param)
+    found: Bucket = request.getfixturevalue(request.param)
     return found
 
 
@@ -45,7 +48,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in contents}
 
 
-def test_a_version_is_published_whole(bucket: S3Bucket | GcsBucket, files: dict[str, Path]) -> None:
+def test_a_version_is_published_whole(bucket: Bucket, files: dict[str, Path]) -> None:
     found = destination(bucket.url("model/ovms/"), bucket.environ())
     found.check_writable()
     assert bucket.keys() == []
@@ -65,7 +68,7 @@ def test_a_version_is_published_whole(bucket: S3Bucket | GcsBucket, files: dict[
     assert found.read("1/m.xml") == b"<net/>"
 
 
-def test_a_version_that_exists_is_never_touched(bucket: S3Bucket | GcsBucket, files: dict[str, Path]) -> None:
+def test_a_version_that_exists_is_never_touched(bucket: Bucket, files: dict[str, Path]) -> None:
     bucket.put("ovms/1/model.xml", b"old")
     found = destination(bucket.url("ovms"), bucket.environ())
     with pytest.raises(AlreadyExistsError, match="/ovms/1` exists already"):
@@ -192,7 +195,7 @@ def test_one_file_alone_is_claim_and_completion(s3: S3Bucket, files: dict[str, P
 
 
 @pytest.fixture
-def fetched(bucket: S3Bucket | GcsBucket, tmp_path: Path) -> tuple[Source, dict[str, Path]]:
+def fetched(bucket: Bucket, tmp_path: Path) -> tuple[Source, dict[str, Path]]:
     """A large model that was fetched from the bucket, and the files of a version that has it unchanged."""
     bucket.put("in/model.onnx", os.urandom(40 << 20))
     bucket.put("in/weights", os.urandom(20 << 20))
@@ -220,7 +223,7 @@ def sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_what_is_in_the_store_already_is_copied_there(
-    bucket: S3Bucket | GcsBucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, files = fetched
     sent = sent_in_parts(monkeypatch)
@@ -237,7 +240,7 @@ def test_what_is_in_the_store_already_is_copied_there(
 
 
 def test_an_object_that_changed_since_it_was_fetched_is_not_copied(
-    bucket: S3Bucket | GcsBucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, fetched: tuple[Source, dict[str, Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, files = fetched
     bucket.put("in/weights", os.urandom(20 << 20))

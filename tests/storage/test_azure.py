@@ -1,0 +1,68 @@
+"""Azure Blob Storage against its emulator: credentials, refusals, spellings. Reading and publishing are
+tested with the other stores.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from azurite import ACCOUNT, KEY, AzureBucket
+from ovms_converter.errors import AccessDeniedError, NotFoundError
+from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.location import Location
+
+
+def listed(url: str, environ: dict[str, str]) -> list[str]:
+    return [entry.path for entry in open_source(Location.parse(url), environ).list().entries]
+
+
+def test_an_account_with_its_key(azure: AzureBucket) -> None:
+    azure.put("m/f", b"1")
+    environ = {
+        "AZURE_STORAGE_ACCOUNT": ACCOUNT,
+        "AZURE_STORAGE_KEY": KEY,
+        "AZURE_STORAGE_ENDPOINT": f"{azure.endpoint}/{ACCOUNT}",
+    }
+    assert listed(azure.url("m"), environ) == ["f"]
+    assert listed(azure.url("m").replace("az://", "azure://"), environ) == ["f"]
+    open_destination(Location.parse(azure.url("o")), environ).check_writable()
+    assert azure.keys() == ["m/f"]
+
+
+def test_a_shared_access_signature_allows_what_it_says(azure: AzureBucket, tmp_path: Path) -> None:
+    azure.put("m/f", b"1")
+    (tmp_path / "m.xml").write_bytes(b"<net/>")
+    reading, writing = azure.shared_access_signature("rl"), azure.shared_access_signature("rcwdl")
+    account = f"AccountName={ACCOUNT};BlobEndpoint={azure.endpoint}/{ACCOUNT};SharedAccessSignature="
+    environ = {"AZURE_STORAGE_CONNECTION_STRING": account + reading}
+    assert listed(azure.url("m"), environ) == ["f"]
+    with pytest.raises(AccessDeniedError) as caught:
+        open_destination(Location.parse(azure.url("o")), environ).check_writable()
+    assert "sig=" not in f"{caught.value.message} {caught.value.hint}"
+    plain = {"AZURE_STORAGE_ACCOUNT": ACCOUNT, "AZURE_STORAGE_ENDPOINT": f"{azure.endpoint}/{ACCOUNT}"}
+    for variable in ("AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"):
+        found = open_destination(Location.parse(azure.url("o")), plain | {variable: f"?{writing}"})
+        found.check_writable()
+    found.publish("1", {"m.xml": tmp_path / "m.xml"}, lambda count: None)
+    assert azure.get("o/1/m.xml") == b"<net/>"
+
+
+def test_wrong_keys_are_denied(azure: AzureBucket) -> None:
+    azure.put("m/f", b"1")
+    wrong = azure.connection_string.replace(KEY, f"AAAA{KEY[4:]}")
+    for key in ("m", "m/f"):
+        with pytest.raises(AccessDeniedError, match="from `AZURE_STORAGE_CONNECTION_STRING`") as caught:
+            listed(azure.url(key), {"AZURE_STORAGE_CONNECTION_STRING": wrong})
+        assert KEY[4:] not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_no_keys_where_some_are_needed(azure: AzureBucket) -> None:
+    environ = {"AZURE_STORAGE_ACCOUNT": ACCOUNT, "AZURE_STORAGE_ENDPOINT": f"{azure.endpoint}/{ACCOUNT}"}
+    with pytest.raises((AccessDeniedError, NotFoundError)) as caught:
+        listed(azure.url("m"), environ)
+    assert caught.value.exit_code == 3
+
+
+def test_a_missing_container_is_told(azure: AzureBucket) -> None:
+    with pytest.raises(NotFoundError, match=r"no (bucket )?`az://absent"):
+        listed("az://absent/m", azure.environ())
