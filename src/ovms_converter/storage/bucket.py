@@ -13,7 +13,13 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage.base import Entry, Progress
-from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames, translate
+from ovms_converter.storage.store_errors import (
+    RangeIgnoredError,
+    SourceChangedError,
+    StoreNames,
+    changed,
+    translate,
+)
 
 if TYPE_CHECKING:
     from obstore import BytesStream, GetOptions, ObjectMeta
@@ -159,7 +165,7 @@ class ObstoreBucket:
             options["if_match"] = entry.etag
         with self.told(key):
             answer = await get_async(self._once, key, options=options)
-            self._refuse_other(key, start, answer.range[0], answer.meta["size"], entry)
+            self._refuse_other(key, start, answer.range[0], answer.meta, entry)
             async for chunk in answer.stream(CHUNK):
                 yield chunk
 
@@ -169,13 +175,17 @@ class ObstoreBucket:
 
         with self.told(key):
             answer = await get_async(self._once, key, options={"if_match": entry.etag} if entry.etag else {})
-            self._refuse_other(key, 0, answer.range[0], answer.meta["size"], entry)
+            self._refuse_other(key, 0, answer.range[0], answer.meta, entry)
             return _Chunks(self, key, answer.stream(CHUNK))
 
-    def _refuse_other(self, key: str, wanted: int, start: int, size: int, entry: Entry) -> None:
+    def _refuse_other(self, key: str, wanted: int, start: int, meta: "ObjectMeta", entry: Entry) -> None:
         """Raise if an answer is not about the bytes that were asked for."""
         if start != wanted:
             raise RangeIgnoredError(f"`{self.names.endpoint}` ignores ranges")
+        told, size = quoted_etag(meta["e_tag"]), meta["size"]
+        if entry.etag and told and told != entry.etag:
+            # The server ignores `If-Match`.
+            raise changed(self.names, key)
         if size != entry.size:
             # Without an ETag nothing but the size tells another object; with one, the answer itself is wrong.
             kind = UnavailableError if entry.etag else SourceChangedError

@@ -17,7 +17,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 
-__all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "translate"]
+__all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "changed", "translate"]
 
 
 class SourceChangedError(UnavailableError):
@@ -91,7 +91,7 @@ def translate(error: Exception, names: StoreNames, key: str) -> ConverterError:
     if kind == "AlreadyExistsError":
         return AlreadyExistsError(f"`{url}` exists already")
     if kind in ("PreconditionError", "NotModifiedError") or status == 412:
-        return SourceChangedError(f"`{url}` changed while it was read", hint="run again to read the new one")
+        return changed(names, key)
     if "non-partial response" in text or kind == "NotPartial":
         return RangeIgnoredError(f"`{names.endpoint}` ignores ranges")
     if kind in ("InvalidPathError", "ValueError"):
@@ -127,6 +127,13 @@ def translate(error: Exception, names: StoreNames, key: str) -> ConverterError:
             f"`{names.endpoint}` refused `{url}` with {status}{f' ({code})' if code else ''}"
         )
     return _no_answer(names, text)
+
+
+def changed(names: StoreNames, key: str) -> SourceChangedError:
+    """An object is another one than was listed."""
+    return SourceChangedError(
+        f"`{names.bucket}/{key}` changed while it was read", hint="run again to read the new one"
+    )
 
 
 def _denied(names: StoreNames, url: str, code: str) -> AccessDeniedError:

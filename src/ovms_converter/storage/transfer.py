@@ -25,7 +25,7 @@ from typing import Any
 from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.base import Entry, FetchedFile, Progress
 from ovms_converter.storage.bucket import Bucket
-from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError
+from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, changed
 
 __all__ = ["Download", "Segment", "Wanted", "all_of", "receive", "received"]
 
@@ -196,6 +196,9 @@ class Download:
         if digests is None:
             return FetchedFile(wanted.path, wanted.size)
         if expected and digests.md5 != expected[1]:
+            now = await self._bucket.head(wanted.key)
+            if now is None or now.etag != wanted.entry.etag:
+                raise changed(self._bucket.names, wanted.key)
             again = await self._bring(wanted, _unheard, md5=True)
             # The same bytes twice: the tag may be no digest. Other bytes: the way here changes them.
             assert again
