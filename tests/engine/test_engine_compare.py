@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from engine_rig import convert, dense, job, value, write
 from ovms_converter.engine.job import ConversionJob
-from ovms_converter.engine.worker.difference import FP32_TOLERANCE, measure
+from ovms_converter.engine.worker.difference import FULL_PRECISION, Tolerance, measure
 from ovms_converter.errors import VerificationError
 
 FLOAT = TensorProto.FLOAT
@@ -173,37 +173,39 @@ STRANGE = st.lists(st.sampled_from([np.nan, np.inf, -np.inf, 1.0]), min_size=1, 
 
 @given(ARRAYS)
 def test_everything_equals_itself(array: np.ndarray) -> None:
-    seen = measure("y", array, array, 0)
+    seen = measure("y", array, array, Tolerance(0))
     assert (seen.why, seen.figures.max_abs, seen.figures.max_rel) == ("", 0, 0)
     assert seen.figures.cosine == pytest.approx(1)
 
 
 @given(STRANGE)
 def test_nan_equals_nan_and_an_infinity_itself(values: list[float]) -> None:
-    assert measure("y", np.array(values), np.array(values), 0).why == ""
+    assert measure("y", np.array(values), np.array(values), Tolerance(0)).why == ""
 
 
 @given(STRANGE)
 def test_an_infinity_is_no_number(values: list[float]) -> None:
     array = np.array(values)
     other = np.where(np.isfinite(array), np.inf, 0.0)
-    assert "NaN or infinite" in measure("y", array, other, 1e9).why
+    assert "NaN or infinite" in measure("y", array, other, Tolerance(1e9)).why
 
 
 @given(ARRAYS, st.integers(0, 7))
 def test_an_element_that_is_off_is_seen(array: np.ndarray, place: int) -> None:
     scale = float(np.sqrt(np.mean(array.astype(np.float64) ** 2))) + float(np.abs(array).max()) + 1e-3
     other = array.astype(np.float64)
-    other[place % len(other)] += 3 * FP32_TOLERANCE * scale
-    seen = measure("y", other, array, FP32_TOLERANCE)
+    other[place % len(other)] += 3 * FULL_PRECISION.relative * scale
+    seen = measure("y", other, array, FULL_PRECISION)
     assert "differs by up to" in seen.why
     assert seen.figures.max_abs > 0
 
 
 def test_integers_and_text_are_equal_exactly_and_shapes_as_well() -> None:
-    assert measure("y", np.array([1, 2]), np.array([1, 3]), 10.0).why
-    assert measure("y", np.array([True]), np.array([False]), 10.0).why
-    assert measure("y", np.array(["a"]), np.array(["b"]), 10.0).why == "its text differs"
-    assert not measure("y", np.array(["a"]), np.array(["a"]), 0).why
-    assert measure("y", np.zeros((1, 2)), np.zeros((2, 1)), 0).why.startswith("its shape is [1, 2]")
-    assert not measure("y", np.zeros((0, 2)), np.zeros((0, 2)), 0).why
+    assert measure("y", np.array([1, 2]), np.array([1, 3]), Tolerance(10.0)).why
+    assert measure("y", np.array([True]), np.array([False]), Tolerance(10.0)).why
+    assert measure("y", np.array(["a"]), np.array(["b"]), Tolerance(10.0)).why == "its text differs"
+    assert not measure("y", np.array(["a"]), np.array(["a"]), Tolerance(0)).why
+    assert measure("y", np.zeros((1, 2)), np.zeros((2, 1)), Tolerance(0)).why.startswith(
+        "its shape is [1, 2]"
+    )
+    assert not measure("y", np.zeros((0, 2)), np.zeros((0, 2)), Tolerance(0)).why

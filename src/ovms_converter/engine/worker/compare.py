@@ -13,6 +13,7 @@ import openvino as ov
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker import difference, execution, samples
+from ovms_converter.engine.worker.difference import Tolerance
 from ovms_converter.engine.worker.examples import Example
 from ovms_converter.engine.worker.execution import Array, Runner
 from ovms_converter.engine.worker.exporting import Source
@@ -103,9 +104,7 @@ def compare(
         parts.append(f"equal to {name} on {len(found)} samples")
     if recorded:
         parts.append("equal to the outputs in `verify_data`")
-    half = job.arguments.half_precision
-    usual = difference.FP16_TOLERANCE if half else difference.FP32_TOLERANCE
-    tolerance = usual if job.tolerance is None else job.tolerance
+    tolerance = difference.tolerance_of(job)
     ran, results, refused = execution.run_file(
         written.xml, lambda runner, _: _run_what_runs(runner, [*recorded, *found])
     )
@@ -141,6 +140,9 @@ def _expected(
             with runtime() as reference:
                 drawing = _Drawer(inputs, reference, treatment, tuple(product(draws, range(rounds))))
                 given = _given(written, drawing, examples)
+                if job.calibration_data:
+                    # Of numbers out of the range that it was calibrated for, nothing right is expected.
+                    return reference.name, given
                 return reference.name, [*given, *drawing.samples([each.inputs for each in given])]
         except (ReferenceError, NoReference) as error:  # noqa: PERF203 - a run takes longer
             failures.append(str(error))
@@ -279,7 +281,7 @@ def _batch(sample: _Sample) -> int:
 
 
 def _judge(
-    written: Written, found: Sequence[_Sample], results: Sequence[Sequence[Array]], tolerance: float
+    written: Written, found: Sequence[_Sample], results: Sequence[Sequence[Array]], tolerance: Tolerance
 ) -> tuple[tuple[OutputComparison, ...], str]:
     """The worst figures of every output over all samples, and what is wrong, if anything is."""
     figures, wrong = [], []
@@ -304,15 +306,15 @@ def _judge(
 
 
 def _blame(
-    written: Written, job: ConversionJob, source: Source, found: Sequence[_Sample], tolerance: float
+    written: Written, job: ConversionJob, source: Source, found: Sequence[_Sample], tolerance: Tolerance
 ) -> str:
-    """What is at fault: the FP16 weights, the CPU plugin or the IR, as far as that can be told."""
+    """What is at fault: the precision of the weights, the CPU plugin or the IR, as far as can be told."""
     try:
-        if job.arguments.half_precision:
+        if job.arguments.half_precision or job.weights:
             results = _run_in_full_precision(job, source, found)
-            _, why = _judge(written, found, results, difference.FP32_TOLERANCE)
+            _, why = _judge(written, found, results, difference.FULL_PRECISION)
             if not why:
-                return "with FP32 weights it is right, so FP16 is the cause"
+                return f"with FP32 weights it is right, so {(job.weights or 'fp16').upper()} is the cause"
         if written.bin.stat().st_size > _BLAME_BYTES:
             return "whether the conversion or OpenVINO's CPU plugin is the cause was not examined"
         model = ov.Core().read_model(str(written.xml))

@@ -5,18 +5,49 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ovms_converter.engine.job import OutputComparison
+from ovms_converter.engine.job import ConversionJob, OutputComparison
 from ovms_converter.engine.worker.execution import Array
 
 Floats: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
 
-__all__ = ["FP16_TOLERANCE", "FP32_TOLERANCE", "Difference", "measure"]
+__all__ = ["FULL_PRECISION", "Difference", "Tolerance", "measure", "tolerance_of"]
 
-FP32_TOLERANCE = 5e-4
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an output may be from its reference.
+
+    `relative`  to the values of the reference
+    `on_average`  whether the root mean square of all differences counts, where single numbers are expected to
+                  be off: of integers, the share that differs. Otherwise every number counts for itself, and
+                  integers are equal.
+    """
+
+    relative: float
+    on_average: bool = False
+
+
+FULL_PRECISION = Tolerance(5e-4)
 """Between two correct f32 implementations of deep networks: summation in another order, fused operations."""
 
-FP16_TOLERANCE = 2e-2
+_HALF_PRECISION = 2e-2
 """Weights rounded to FP16 (11 significant bits) as well."""
+
+_COMPRESSED = {"int8": 5e-2, "int4": 3e-1}
+"""Weights of 8 or 4 bits: sixteen levels are a sixteenth apart, in each of a network's layers."""
+
+_CALIBRATED = 2e-1
+"""Activations of 8 bits as well."""
+
+
+def tolerance_of(job: ConversionJob) -> Tolerance:
+    """What a job allows, by its precision unless it says so itself."""
+    if job.weights:
+        usual = _CALIBRATED if job.calibration_data else _COMPRESSED[job.weights]
+        return Tolerance(usual if job.tolerance is None else job.tolerance, on_average=True)
+    if job.tolerance is not None:
+        return Tolerance(job.tolerance)
+    return Tolerance(_HALF_PRECISION) if job.arguments.half_precision else FULL_PRECISION
 
 
 @dataclass(frozen=True)
@@ -27,11 +58,12 @@ class Difference:
     why: str
 
 
-def measure(name: str, result: Array, expected: Array, tolerance: float) -> Difference:
+def measure(name: str, result: Array, expected: Array, tolerance: Tolerance) -> Difference:
     """Compare one output with its reference.
 
     Floats are equal within `tolerance` of the element plus of the root mean square of all; integers,
     booleans and text exactly; NaN equals NaN, and an infinity the same infinity. Shapes must be the same.
+    See `Tolerance.on_average` for the other way to count.
     """
     if result.shape != expected.shape:
         shapes = f"its shape is {list(result.shape)}, and its source's is {list(expected.shape)}"
@@ -48,12 +80,22 @@ def measure(name: str, result: Array, expected: Array, tolerance: float) -> Diff
         return Difference(_infinitely_far(name), where)
     one, other = one[~strange], other[~strange]
     figures = _figures(name, one, other)
-    allowed = 0.0
-    if expected.dtype.kind not in "iub":
-        allowed = tolerance * (np.abs(other) + np.sqrt(np.mean(other**2))) if other.size else 0.0
-    if np.all(np.abs(one - other) <= allowed):
+    if _is_near(one, other, expected.dtype.kind in "iub", tolerance):
         return Difference(figures, "")
     return Difference(figures, f"it differs by up to {figures.max_abs:.3g} (relative: {figures.max_rel:.3g})")
+
+
+def _is_near(one: Floats, other: Floats, exact: bool, tolerance: Tolerance) -> bool:
+    """Whether finite numbers are within the tolerance; `exact` ones are integers or booleans."""
+    if not other.size:
+        return True
+    size = np.sqrt(np.mean(other**2))
+    if tolerance.on_average and exact:
+        return bool(np.mean(one != other) <= tolerance.relative)
+    if tolerance.on_average:
+        return bool(np.sqrt(np.mean((one - other) ** 2)) <= tolerance.relative * size)
+    allowed = 0.0 if exact else tolerance.relative * (np.abs(other) + size)
+    return bool(np.all(np.abs(one - other) <= allowed))
 
 
 def _infinitely_far(name: str) -> OutputComparison:

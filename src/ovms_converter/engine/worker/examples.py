@@ -36,9 +36,12 @@ class MisfitError(Exception):
     """An input example does not fit the model; the text says why, and goes on from what names the example."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Example:
-    """Inputs by their name in the result, of its types, and what it shall compute of them, if given."""
+    """Inputs by their name in the result, of its types, and what it shall compute of them, if given.
+
+    Arrays have no truth value for `==`, so an example equals itself alone.
+    """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]

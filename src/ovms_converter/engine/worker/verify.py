@@ -3,13 +3,15 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
-from ovms_converter.engine.worker import examples, execution, samples
+from ovms_converter.engine.worker import examples, execution, samples, weights
 from ovms_converter.engine.worker.compare import Examples, NoReferenceError, compare
+from ovms_converter.engine.worker.examples import Example
 from ovms_converter.engine.worker.execution import Runner, Tensor
 from ovms_converter.engine.worker.exporting import Source
 from ovms_converter.engine.worker.reference import missing_extra
@@ -36,6 +38,10 @@ class Verified:
     text: str
     notes: tuple[str, ...] = ()
     comparison: tuple[OutputComparison, ...] = ()
+
+
+_CALIBRATION = 16
+"""So many samples of those for calibration are compared on."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def verify(written: Written, job: ConversionJob, source: Source) -> Verified:
 
 def _verify(task: _Task) -> Verified:
     job = task.job
-    data = examples.read_data(job.verify_data, task.model) if job.verify_data else ()
+    data = _data(task)
     given = Examples(data)
     wanted = job.verify == "compare" or (job.verify == "auto" and (bool(data) or _is_cheap(task)))
     if not wanted:
@@ -103,6 +109,16 @@ def _verify(task: _Task) -> Verified:
         )
     loaded = _load(task, given)
     return replace(loaded, notes=(note, *notes, *loaded.notes))
+
+
+def _data(task: _Task) -> tuple[Example, ...]:
+    """The inputs that were given to compare on, else some of those that the result was calibrated for."""
+    if task.job.verify_data:
+        return examples.read_data(task.job.verify_data, task.model)
+    if task.job.calibration_data:
+        taken = islice(weights.calibration(task.model, task.job.calibration_data), _CALIBRATION)
+        return tuple(Example(inputs, {}) for inputs in taken)
+    return ()
 
 
 _RUNTIMES = {"verify": "ONNX Runtime", "tensorflow": "TensorFlow"}
