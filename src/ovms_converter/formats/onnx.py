@@ -14,7 +14,7 @@ from ovms_converter.formats.tree import Sample, Tree, inside
 from ovms_converter.formats.wire import LENGTH, VARINT
 from ovms_converter.formats.words import naming, shown
 
-__all__ = ["ONNX", "OnnxFormat"]
+__all__ = ["CLASSICAL_DOMAIN", "CLASSICAL_OPERATIONS", "ONNX", "OnnxFormat"]
 
 _GRAPH = 7
 _MODEL_FIELDS = {1: VARINT, 5: VARINT} | dict.fromkeys((2, 3, 4, 6, 8, 14, 20, 25, 26), LENGTH)
@@ -24,10 +24,17 @@ _GRAPH_FIELDS = (1, 2, 5, 10, 11, 12, 13, 14, 15, 16)
 
 _ENDLESS = 1 << 62
 
-_ML_DOMAIN = "ai.onnx.ml"
+CLASSICAL_DOMAIN = "ai.onnx.ml"
+"""ONNX's operators for classical machine learning, none of which OpenVINO has."""
 
-_REPLACEABLE = {"LinearRegressor", "Scaler"}
-"""Operators that skl2onnx writes with plain ONNX ones when they are forbidden by `black_op`."""
+CLASSICAL_OPERATIONS = frozenset(
+    (
+        "ArrayFeatureExtractor", "Binarizer", "FeatureVectorizer", "Imputer", "LabelEncoder",
+        "LinearClassifier", "LinearRegressor", "Normalizer", "OneHotEncoder", "SVMClassifier", "SVMRegressor",
+        "Scaler", "TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", "ZipMap",
+    )
+)  # fmt: skip
+"""Those of them that are written with plain operators before OpenVINO reads the model."""
 
 _WHOLE = (
     "an ONNX model with external data is whole only together with the files it names; store them beside it"
@@ -56,20 +63,17 @@ def _is_onnx(sample: Sample) -> bool:
     return False
 
 
-def _refuse_machine_learning_operators(path: str, description: OnnxDescription) -> None:
-    found = description.operations.get(_ML_DOMAIN)
-    if not found:
-        return
-    names = ", ".join(f"{shown(name)} ({count})" for name, count in sorted(found.items()))
-    black = ", ".join(f'"{name}"' for name in sorted(found))
-    raise UnsupportedModelError(
-        f"`{path}` uses operators of ONNX's classical machine learning domain `{_ML_DOMAIN}`, "
-        f"none of which OpenVINO can run: {names}",
-        hint=f"export it with plain ONNX operators: `skl2onnx.to_onnx(model, X[:1], black_op={{{black}}})`"
-        if found.keys() <= _REPLACEABLE
-        else "skl2onnx has plain ONNX operators for linear regressions and scalers only; "
-        "serve this model with a server for its library, such as MLServer",
-    )
+def _refuse_classical_operators(path: str, description: OnnxDescription) -> None:
+    found = description.operations.get(CLASSICAL_DOMAIN, {})
+    left = sorted(found.keys() - CLASSICAL_OPERATIONS)
+    if left:
+        names = ", ".join(f"{shown(name)} ({found[name]})" for name in left)
+        raise UnsupportedModelError(
+            f"`{path}` uses operators of ONNX's classical machine learning domain `{CLASSICAL_DOMAIN}` that "
+            f"have no form in plain ONNX operators: {names}",
+            hint="they work on maps and texts, which OpenVINO has not: prepare the features before the "
+            "model, and export what takes and gives numbers",
+        )
 
 
 class _Companions:
@@ -169,7 +173,7 @@ class OnnxFormat:
         with naming(model.path):
             description = mapped(root / model.path, describe_onnx)
         if not cut:
-            _refuse_machine_learning_operators(model.path, description)
+            _refuse_classical_operators(model.path, description)
         found = _Companions(root, model, files)
         for weight in description.external:
             found.add(weight, weight.location or "")

@@ -59,7 +59,11 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
     layouts = resolve_layouts(arguments, source, ends)
-    notes = [*_fixed_inputs(source, plan, ends), *_layout_hint(source, converted, ends, arguments)]
+    notes = [
+        *(source.notes if isinstance(source, OnnxSource) else ()),
+        *_fixed_inputs(source, plan, ends),
+        *_layout_hint(source, converted, ends, arguments),
+    ]
     converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
     if arguments.static_shape:
         fold_shapes(converted)

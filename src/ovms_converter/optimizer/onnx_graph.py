@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ovms_converter.errors import CorruptModelError
+from ovms_converter.formats.onnx import CLASSICAL_DOMAIN
 from ovms_converter.formats.wire import Field, Message, bytes_field, fields, varint_field
 
 __all__ = [
@@ -20,14 +21,16 @@ __all__ = [
     "encode_tensor",
     "encode_value",
     "initializer_name",
+    "is_classical",
     "needed",
     "read_graph",
+    "read_value",
 ]
 
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_OPSETS = 7, 8
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
 GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO = 11, 12, 13
-NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATION, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OPERATION, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
 
 TYPE_NUMBERS: Mapping[str, int] = {
@@ -91,9 +94,9 @@ def read_graph(model: memoryview) -> OnnxGraph:
     initializers = frozenset(initializer_name(item) for item in graph.all(GRAPH_INITIALIZER)) | frozenset(
         Message(Message(item.data).message(1).data).text(8) for item in graph.all(GRAPH_SPARSE)
     )
-    declared = [_value(item) for item in graph.all(GRAPH_INPUT)]
-    outputs = tuple(_value(item) for item in graph.all(GRAPH_OUTPUT))
-    hints = [_value(item) for item in graph.all(GRAPH_VALUE_INFO)]
+    declared = [read_value(item) for item in graph.all(GRAPH_INPUT)]
+    outputs = tuple(read_value(item) for item in graph.all(GRAPH_OUTPUT))
+    hints = [read_value(item) for item in graph.all(GRAPH_VALUE_INFO)]
     return OnnxGraph(
         data=data,
         inputs=tuple(value for value in declared if value.name not in initializers),
@@ -177,7 +180,13 @@ def initializer_name(item: Field) -> str:
     return ""
 
 
-def _value(item: Field) -> OnnxValue:
+def is_classical(node: memoryview) -> bool:
+    """Whether a `NodeProto` is of ai.onnx.ml: its attributes may hold millions of numbers, and no graph."""
+    return any(part.number == NODE_DOMAIN and part.text == CLASSICAL_DOMAIN for part in fields(node))
+
+
+def read_value(item: Field) -> OnnxValue:
+    """What a `ValueInfoProto` field declares."""
     message = Message(item.data)
     tensor = message.message(2).message(1)
     shape: tuple[int | None, ...] | None = None
@@ -196,7 +205,7 @@ def _node(item: Field) -> OnnxNode:
         operation=message.text(NODE_OPERATION),
         inputs=tuple(message.texts(NODE_INPUT)),
         outputs=outputs,
-        captured=frozenset(_used_in_subgraphs(message)),
+        captured=frozenset(() if is_classical(item.data) else _used_in_subgraphs(message)),
         place=item,
     )
 

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError
+from ovms_converter.formats.onnx import CLASSICAL_DOMAIN
 from ovms_converter.formats.wire import Field, bytes_field, fields
 from ovms_converter.optimizer import onnx_graph, sidecar
+from ovms_converter.optimizer.classical.lowering import Lowered, lowered_graph
 from ovms_converter.optimizer.constants import frozen_array
 from ovms_converter.optimizer.native import native_errors, ov
 from ovms_converter.optimizer.onnx_graph import OnnxValue
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS, by_operation
-from ovms_converter.optimizer.repairs.onnx_nodes import default_opset, repaired_graph
+from ovms_converter.optimizer.repairs.onnx_nodes import asked_opset, opset_import, repaired_graph
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
 from ovms_converter.optimizer.suggestions import counted
 from ovms_converter.optimizer.values import Dimension
@@ -24,11 +26,15 @@ _WORTH_A_SIDECAR = 1 << 20
 """Bytes of weights inside the model from which they are read through references."""
 
 
+_PLAIN_OPSET = 13
+"""The version of ONNX's own operation set for a model that has operators of ai.onnx.ml alone."""
+
+
 class OnnxSource:
     """An `.onnx` file. Tensors keep their names in the result.
 
     Operations that OpenVINO would read wrongly are replaced, unless `repair` is False; `repairs` names what
-    the prepared model needed.
+    the prepared model needed, and `notes` what else changed.
     """
 
     framework = "onnx"
@@ -36,8 +42,11 @@ class OnnxSource:
     def __init__(self, path: Path, *, repair: bool = True) -> None:
         self._path = path
         self._model = _map(path)
-        self._repairs = by_operation(ONNX_REPAIRS, default_opset(self._model)) if repair else {}
+        self._opset = asked_opset(self._model)
+        self._repair = repair
+        self._repairs = by_operation(ONNX_REPAIRS, self._opset or 1) if repair else {}
         self.repairs: frozenset[str] = frozenset()
+        self.notes: tuple[str, ...] = ()
         self._graph = onnx_graph.read_graph(self._model)
         self._nodes = {node.name: node for node in reversed(self._graph.nodes) if node.name}
         self._produced = frozenset(self._graph.producers)
@@ -93,7 +102,11 @@ class OnnxSource:
         repaired = repaired_graph(memoryview(graph), present)
         if repaired is not None:
             graph, self.repairs = repaired
-        elif not edited and weights.moved < _WORTH_A_SIDECAR:
+        lowered = self._lowered(graph) if self._repair else None
+        if lowered is not None:
+            graph, self.notes = lowered.graph, lowered.notes
+            self.repairs |= lowered.repairs
+        elif repaired is None and not edited and weights.moved < _WORTH_A_SIDECAR:
             return self._path
         scratch.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
@@ -108,8 +121,14 @@ class OnnxSource:
                 else bytes(self._model[item.start : item.end])
                 for item in fields(self._model)
             )
+            + (opset_import(_PLAIN_OPSET) if lowered is not None and self._opset is None else b"")
         )
         return prepared
+
+    def _lowered(self, graph: bytes) -> Lowered | None:
+        """The graph without operators of ai.onnx.ml; None if it has none."""
+        version = asked_opset(self._model, (CLASSICAL_DOMAIN,)) or 1
+        return lowered_graph(memoryview(graph), self._opset or _PLAIN_OPSET, version)
 
     def _place_external_files(self, directory: Path) -> None:
         """Put the external data beside the rewritten graph; all of it must lie in the model's directory."""

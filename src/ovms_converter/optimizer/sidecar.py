@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from ovms_converter.errors import CorruptModelError, ResourceError
 from ovms_converter.formats.wire import LENGTH, Field, Message, bytes_field, fields, varint_field
+from ovms_converter.optimizer.onnx_graph import is_classical
 
 __all__ = ["Weights", "external_files", "place_file"]
 
@@ -76,7 +77,7 @@ class Weights:
 
     def _node(self, data: memoryview, item: Field, start: int) -> bytes:
         """A `NodeProto` field; only a large one can hold a large tensor, in an attribute or in a subgraph."""
-        if len(item.data) < _LEAST:
+        if len(item.data) < _LEAST or is_classical(item.data):
             return bytes(data[item.start : item.end])
         node, at = item.data, start + item.payload
         parts = [
@@ -121,7 +122,7 @@ def external_files(graph: memoryview) -> Iterator[PurePosixPath]:
     for item in fields(graph):
         if item.number == _INITIALIZER:
             yield from _external_files(item.data)
-        elif item.number == _NODE:
+        elif item.number == _NODE and not is_classical(item.data):
             for attribute in Message(item.data).messages(_ATTRIBUTE):
                 for tensor in (*attribute.all(_ONE_TENSOR), *attribute.all(_TENSORS)):
                     yield from _external_files(tensor.data)

@@ -1,33 +1,40 @@
 """Repairs of ONNX nodes, wherever they are in a graph."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
-from ovms_converter.formats.wire import Message, bytes_field, fields
+from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
 from ovms_converter.optimizer.onnx_graph import (
     ATTRIBUTE_GRAPH,
     ATTRIBUTE_GRAPHS,
     GRAPH_NODE,
+    MODEL_OPSETS,
     NODE_ATTRIBUTE,
+    NODE_DOMAIN,
     NODE_OPERATION,
+    is_classical,
 )
 from ovms_converter.optimizer.repairs.base import OnnxRepair
 
-__all__ = ["default_opset", "repaired_graph"]
+__all__ = ["asked_opset", "opset_import", "repaired_graph"]
 
-_MODEL_OPSETS, _DOMAIN, _VERSION = 8, 1, 2
-_NODE_DOMAIN = 7
+_DOMAIN, _VERSION = 1, 2
 _DEFAULT = ("", "ai.onnx")
 
 
-def default_opset(model: memoryview) -> int:
-    """The version of ONNX's own operation set that a `ModelProto` asks for; 1 if it asks for none."""
-    found = 1
+def asked_opset(model: memoryview, domains: Container[str] = _DEFAULT) -> int | None:
+    """The version of an operation set, ONNX's own, that a `ModelProto` asks for; None if it asks for none."""
+    found: int | None = None
     for item in fields(model):
-        if item.number == _MODEL_OPSETS:
+        if item.number == MODEL_OPSETS:
             opset = Message(item.data)
-            if opset.text(_DOMAIN) in _DEFAULT:
+            if opset.text(_DOMAIN) in domains:
                 found = opset.integer(_VERSION, 1)
     return found
+
+
+def opset_import(version: int) -> bytes:
+    """The field of a `ModelProto` that asks for a version of ONNX's own operation set."""
+    return bytes_field(MODEL_OPSETS, varint_field(_VERSION, version))
 
 
 def repaired_graph(
@@ -52,8 +59,10 @@ def repaired_graph(
 
 def _repaired_node(data: memoryview, repairs: Mapping[str, OnnxRepair], used: set[str]) -> list[bytes] | None:
     """The nodes in place of a `NodeProto`; None if it stays as it is."""
+    if is_classical(data):
+        return None
     node = Message(data)
-    repair = repairs.get(node.text(NODE_OPERATION)) if node.text(_NODE_DOMAIN) in _DEFAULT else None
+    repair = repairs.get(node.text(NODE_OPERATION)) if node.text(NODE_DOMAIN) in _DEFAULT else None
     nodes = repair.rewrite(node) if repair else None
     if repair and nodes is not None:
         used.add(repair.name)
