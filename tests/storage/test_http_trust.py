@@ -20,10 +20,10 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage.http import HttpSource
-from ovms_converter.storage.http_connection import proxy_for
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.proxies import proxy_for
 from relays import running_http_proxy
 
 QUICK = HttpLimits(connect_seconds=5, idle_seconds=2, attempts=2, first_wait=0.001, longest_wait=0.002)

@@ -81,32 +81,41 @@ def test_an_unknown_authority_is_named(
     assert caught.value.exit_code == 3
 
 
-def test_a_proxy_is_used_for_http(s3: S3Bucket, http_proxy: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{http_proxy.port}")
-    assert read(s3, s3.environ()) == b"model"
+def test_a_proxy_is_used_for_http(s3: S3Bucket, http_proxy: Relay) -> None:
+    assert read(s3, s3.environ() | {"HTTP_PROXY": f"http://127.0.0.1:{http_proxy.port}"}) == b"model"
     assert any(line.startswith(f"GET {s3.endpoint}/{s3.name}/m.onnx") for line in http_proxy.asked)
 
 
 def test_a_proxy_connects_through_for_https(
-    s3: S3Bucket, secure: dict[str, str], bundle: Path, http_proxy: Relay, monkeypatch: pytest.MonkeyPatch
+    s3: S3Bucket, secure: dict[str, str], bundle: Path, http_proxy: Relay
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{http_proxy.port}")
-    assert read(s3, secure | {"AWS_CA_BUNDLE": str(bundle)}) == b"model"
+    through = {"HTTPS_PROXY": f"http://127.0.0.1:{http_proxy.port}", "AWS_CA_BUNDLE": str(bundle)}
+    assert read(s3, secure | through) == b"model"
     host = secure["S3_ENDPOINT"].removeprefix("https://")
     assert http_proxy.asked
     assert set(http_proxy.asked) == {f"CONNECT {host} HTTP/1.1"}
 
 
-def test_no_proxy_goes_straight_to_the_store(
-    s3: S3Bucket, http_proxy: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{http_proxy.port}")
-    monkeypatch.setenv("NO_PROXY", "example.org,127.0.0.1")
-    assert read(s3, s3.environ()) == b"model"
+def test_no_proxy_goes_straight_to_the_store(s3: S3Bucket, http_proxy: Relay) -> None:
+    proxy = {"HTTP_PROXY": f"http://127.0.0.1:{http_proxy.port}", "NO_PROXY": "example.org,127.0.0.1"}
+    assert read(s3, s3.environ() | proxy) == b"model"
     assert http_proxy.asked == []
 
 
-def test_a_dead_proxy_is_no_answer(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_proxies_that_were_given_count_not_the_processs(
+    s3: S3Bucket, http_proxy: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that calls ours hands an environment over, which need not be its own."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    assert read(s3, s3.environ()) == b"model"
+    given = s3.environ() | {"HTTP_PROXY": f"http://127.0.0.1:{http_proxy.port}"}
+    assert read(s3, given) == b"model"
+    assert http_proxy.asked
+    http_proxy.asked.clear()
+    assert read(s3, given | {"NO_PROXY": "127.0.0.0/8"}) == b"model"
+    assert http_proxy.asked == []
+
+
+def test_a_dead_proxy_is_no_answer(s3: S3Bucket) -> None:
     with pytest.raises(UnavailableError):
-        read(s3, s3.environ())
+        read(s3, s3.environ() | {"HTTP_PROXY": "http://127.0.0.1:1"})

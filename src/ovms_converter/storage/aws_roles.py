@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from ovms_converter.errors import AccessDeniedError, ConverterError, UnavailableError
+from ovms_converter.storage.clients import ask
 from ovms_converter.storage.credentials import MachineRole, WebIdentity
 from ovms_converter.storage.network import Network
 
@@ -98,17 +99,11 @@ def _ask(
     network: Network | None = None,
 ) -> str:
     """The text of an answer with status 200."""
-    import urllib3
+    from urllib3.exceptions import HTTPError
 
     try:
-        with urllib3.PoolManager(
-            cert_reqs="CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
-            ca_certs=network.ca_bundle.value if network and network.ca_bundle else None,
-            timeout=10,
-            retries=urllib3.Retry(3, backoff_factor=0.3, status_forcelist=(429, 500, 503)),
-        ) as pool:
-            answer = pool.request(method, url, headers=headers, body=body, redirect=False)
-    except urllib3.exceptions.HTTPError:
+        answer = ask(method, url, network, headers=headers, body=body)
+    except HTTPError:
         raise UnavailableError(f"the service that gives out the keys for {origin} does not answer") from None
     if answer.status != 200:
         raise _refused(origin, answer.status, answer.data.decode(errors="replace"))

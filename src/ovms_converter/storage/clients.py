@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovms_converter._version import __version__
+from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.network import Network
+from ovms_converter.storage.proxies import proxy_for
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+    from urllib3 import BaseHTTPResponse
 
-__all__ = ["client_options", "client_retries", "own_settings_only", "probe_encryption"]
+__all__ = ["ask", "client_options", "client_retries", "own_settings_only", "probe_encryption"]
 
 
 def client_options(url: str, network: Network) -> "ClientConfig":
-    """The options of a client for the server at `url`. Proxies come from the environment by themselves."""
+    """The options of a client for the server at `url`. Raises `RequestError` for a proxy of another kind."""
+    proxy = proxy_for(HttpUrl.parse(url), network.proxies)
     options: ClientConfig = {
         "allow_http": url.startswith("http://"),
         "connect_timeout": timedelta(seconds=network.connect_seconds),
@@ -29,6 +33,9 @@ def client_options(url: str, network: Network) -> "ClientConfig":
         "timeout": timedelta(days=1),
         "read_timeout": timedelta(seconds=network.idle_seconds),
         "user_agent": f"ovms-converter/{__version__}",
+        # Told in any case: without it, the client would look into this process's own environment.
+        "proxy_url": proxy or "http://127.0.0.1:9",
+        "proxy_excludes": network.no_proxy if proxy else "*,0.0.0.0/0,::/0",
     }
     if not network.verify:
         options["allow_invalid_certificates"] = True
@@ -69,17 +76,35 @@ def probe_encryption(
 
 
 def _has_plain_etag(url: str, network: Network) -> bool:
-    import urllib3
-
-    with urllib3.PoolManager(
-        cert_reqs="CERT_REQUIRED" if network.verify else "CERT_NONE",
-        ca_certs=network.ca_bundle.value if network.ca_bundle else None,
-        timeout=network.idle_seconds,
-        retries=2,
-    ) as pool:
-        headers = pool.request("HEAD", url, redirect=False).headers
+    headers = ask("HEAD", url, network, patience=2).headers
     kind = headers.get("x-amz-server-side-encryption", "")
     return not kind.startswith("aws:kms") and "x-amz-server-side-encryption-customer-algorithm" not in headers
+
+
+def ask(
+    method: str,
+    url: str,
+    network: Network | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: str | None = None,
+    patience: int = 3,
+) -> "BaseHTTPResponse":
+    """The answer to one small request, tried again `patience` times; without a `network` it goes straight.
+
+    Raises `urllib3.exceptions.HTTPError`.
+    """
+    import urllib3
+
+    options: dict[str, Any] = {
+        "cert_reqs": "CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
+        "ca_certs": network.ca_bundle.value if network and network.ca_bundle else None,
+        "timeout": network.idle_seconds if network else 10,
+        "retries": urllib3.Retry(patience, backoff_factor=0.3, status_forcelist=(429, 500, 503)),
+    }
+    proxy = proxy_for(HttpUrl.parse(url), network.proxies) if network else None
+    with urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options) as pool:
+        return pool.request(method, url, headers=headers, body=body, redirect=False)
 
 
 _ENVIRONMENT = threading.Lock()

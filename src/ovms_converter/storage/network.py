@@ -1,13 +1,19 @@
 """What is the same for every store that is reached over a network: certificates, time-outs, retries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.credentials import Setting, first, is_on
 
 __all__ = ["Network"]
+
+_PROXIES = [
+    name
+    for lower in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in (lower, lower.upper())
+]
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,7 @@ class Network:
     `verify`     False if the user switched certificate checks off; `verify_origin` says how
     `ca_bundle`  a file of further certificates to trust
     `connect_seconds`, `idle_seconds`  until a connection stands; without a single byte on it
+    `proxies`  the variables that name proxies, as they were given
     """
 
     verify: bool
@@ -24,6 +31,7 @@ class Network:
     ca_bundle: Setting | None
     connect_seconds: float
     idle_seconds: float
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Network":
@@ -43,7 +51,13 @@ class Network:
             ca_bundle=_ca_bundle(environ),
             connect_seconds=_seconds(first(environ, "time-out", "S3_CONNECT_TIMEOUT"), 10),
             idle_seconds=_seconds(first(environ, "time-out", "S3_READ_TIMEOUT"), 20),
+            proxies={name: environ[name] for name in _PROXIES if name in environ},
         )
+
+    @property
+    def no_proxy(self) -> str:
+        """The hosts that are reached without a proxy, by commas."""
+        return self.proxies.get("no_proxy") or self.proxies.get("NO_PROXY") or ""
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts, for a person who looks for a mistake."""
