@@ -23,7 +23,7 @@ ROWS = (
     {"frameworks"},
     {"optimizer"},
     {"formats"},
-    {"parameters"},
+    {"parameters", "stages"},
     {"events", "redaction", "exhaustion"},
     {"errors", "_version", "units", "processes"},
 )

@@ -30,6 +30,7 @@ def conversion_job(
         example=tree.root / example if example in model.needs else None,
         versions=versions_of(model.mlflow),
         trusted=request.trust_source,
+        weights=request.weights,
     )
 
 

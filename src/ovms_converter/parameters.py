@@ -335,8 +335,20 @@ _RESULT = (
     Parameter(
         "tolerance", Kind.NUMBER, Group.RESULT,
         "How far the result may be from its source where `verify` compares them, relative to the source's "
-        "values. It follows from the precision by default.",
+        "values: the root mean square with `weights`, otherwise each number. It follows from the precision "
+        "by default.",
         example="0.001",
+    ),
+    Parameter(
+        "weights", Kind.TEXT, Group.RESULT,
+        "Compress weights to 8 or 4 bits with NNCF, without any data. They keep their precision by default.",
+        choices=("int8", "int4"), example="int8",
+    ),
+    Parameter(
+        "calibration_data", Kind.URL, Group.RESULT,
+        "A `.npz` with an array of samples for each input: with `weights` `int8`, what the model computes "
+        "with becomes 8 bits too, in ranges that these samples show.",
+        example="s3://models/run42/samples.npz",
     ),
     Parameter(
         "timeout", Kind.NUMBER, Group.RESULT,

@@ -9,11 +9,9 @@ import errno
 import json
 import shutil
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +29,23 @@ from ovms_converter.events import (
     Note,
     Stage,
     StageFinished,
-    StageProgress,
-    StageStarted,
-    StageTotal,
-    ignore,
 )
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.jobs import as_logged, conversion_job
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.provenance import PrivateKey, manifest, sealed
-from ovms_converter.record import build_record, digest, fingerprint, hashed, request_digest
+from ovms_converter.record import (
+    Circumstances,
+    build_record,
+    digest,
+    fingerprint,
+    hashed,
+    reads_more_than_the_source,
+    request_digest,
+)
 from ovms_converter.repository import RECORD, SIGNATURE, ModelRepository, Published, Version
 from ovms_converter.request import ConversionRequest
+from ovms_converter.stages import Stages
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree, Progress
 from ovms_converter.storage.disk import disk_errors
@@ -111,10 +114,12 @@ class _Run:
         self.destination: Destination = open_destination(request.output, environ, request.input)
         self.repository = ModelRepository(self.destination)
         self.seconds: dict[Stage, float] = {}
+        self.stage = Stages(self.listen)
         self.digests: dict[str, Future[str]] = {}
         self.flushed: Future[None] | None = None
         self.data: Path | None = None
         self.example: Path | None = None
+        self.calibration: Path | None = None
         self.beside = False
         self.when_converted: Callable[[], None] = lambda: None
 
@@ -140,8 +145,7 @@ class _Run:
                 self.listen(Note("info", f"accepted without an effect: {', '.join(without_effect)}"))
             self.acquisition.look()
             self.destination.check_writable()
-            if self.request.verify_data:
-                self.data = fetch_data(self.request.verify_data, self.environ, work / "data")
+            self._fetch_data(work)
             model, tree = self.acquisition.fetch(work / "source", self.stage)
             self.request = replace(self.request, arguments=as_logged(self.request.arguments, model))
             self._check_output_format(model)
@@ -162,13 +166,26 @@ class _Run:
             results = self._results(converted, model, tree)
             return self._publish(model, files.result(), converted, results, result)
 
+    def _fetch_data(self, work: Path) -> None:
+        """Bring the files beside the model that the request names."""
+        asked = self.request
+        if asked.verify_data:
+            self.data = fetch_data(asked.verify_data, self.environ, work / "data", "verify_data")
+        if asked.calibration_data:
+            place = work / "calibration"
+            self.calibration = fetch_data(asked.calibration_data, self.environ, place, "calibration_data")
+
     @property
-    def signer(self) -> str | None:
-        """The fingerprint of the key that signs, if one does."""
-        return self.key.fingerprint if self.key else None
+    def circumstances(self) -> Circumstances:
+        """What decides the result beside the source and the parameters."""
+        return Circumstances(
+            _programs(self.request),
+            signer=self.key.fingerprint if self.key else None,
+            calibration=digest(self.calibration) if self.calibration else None,
+        )
 
     def _asked_digest(self) -> str:
-        return request_digest(self.asked, _openvino_version(), self.signer)
+        return request_digest(self.asked, self.circumstances)
 
     def listen(self, event: Any) -> None:
         """Pass an event on, keeping the time of each stage."""
@@ -177,18 +194,6 @@ class _Run:
             if event.stage is Stage.CONVERT:
                 self.when_converted()
         self.listener(event)
-
-    @contextmanager
-    def stage(
-        self, stage: Stage, detail: str = "", total: int | None = None, *, in_place: bool = False
-    ) -> Iterator["_Meter"]:
-        """Report a stage of which this process does the work; yields what counts its bytes."""
-        started = time.monotonic()
-        self.listen(StageStarted(stage, detail, None if in_place else total))
-        meter = _Meter(stage, ignore if in_place else self.listen)
-        yield meter
-        moved = 0 if in_place else meter.moved
-        self.listen(StageFinished(stage, time.monotonic() - started, moved, detail, in_place))
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format
@@ -203,9 +208,7 @@ class _Run:
         """The newest version, if it came from the same bytes and parameters by the same programs."""
         if self.request.model_version != "auto" or not self.repository.versions():
             return None
-        found = self.repository.find(
-            fingerprint(self.request, model, files.result(), _openvino_version(), self.signer)
-        )
+        found = self.repository.find(fingerprint(self.request, model, files.result(), self.circumstances))
         if found is None:
             return None
         return self._as_published(*found)
@@ -213,6 +216,8 @@ class _Run:
     def _unchanged_at_the_store(self) -> Outcome | None:
         """The newest version, if the source's store tells by ETags alone that it would come out again."""
         if self.request.model_version != "auto" or not self.request.input.is_remote:
+            return None
+        if reads_more_than_the_source(self.request):
             return None
         found = self.repository.newest()
         if found is None or found[1].get("request") != self._asked_digest():
@@ -272,7 +277,14 @@ class _Run:
             self.digests.update({name: pool.submit(digest, job.output / name) for name in (weights, graph)})
 
         self.when_converted = written
-        return engine.convert(replace(job, verify_data=self.data, example=job.example or self.example))
+        return engine.convert(
+            replace(
+                job,
+                verify_data=self.data,
+                calibration_data=self.calibration,
+                example=job.example or self.example,
+            )
+        )
 
     def _results(
         self, converted: ConvertedModel | None, model: SourceModel, tree: FetchedTree
@@ -333,10 +345,9 @@ class _Run:
                 source_files,
                 converted,
                 written,
-                _openvino_version(),
+                self.circumstances,
                 asked=self._asked_digest(),
                 state=asdict(state) if state else None,
-                signer=self.signer,
             )
             path = directory / RECORD
             path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -407,30 +418,12 @@ class _Run:
             self.listen(Note("warning", f"`{path}` is not of this program's making, and was left"))
 
 
-class _Meter:
-    """Counts the bytes that a stage moves and tells of them; for any thread."""
-
-    def __init__(self, stage: Stage, listener: Listener) -> None:
-        self.moved = 0
-        self._stage = stage
-        self._listener = listener
-        self._lock = threading.Lock()
-
-    def __call__(self, count: int) -> None:
-        with self._lock:
-            self.moved += count
-            self._listener(StageProgress(self._stage, self.moved))
-
-    def expect(self, total: int | None) -> None:
-        self._listener(StageTotal(self._stage, total))
-
-
-def _openvino_version() -> str:
-    """The version of the openvino package, read without importing it."""
+def _programs(request: ConversionRequest) -> dict[str, str]:
+    """The versions of the packages that make the result, read without importing them."""
     # Imported when the child is on its way already: everything before delays it.
     from importlib.metadata import version
 
-    return version("openvino")
+    return {name: version(name) for name in ("openvino", *(("nncf",) if request.weights else ()))}
 
 
 def _ports(record: Any) -> tuple[Port, ...]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,54 @@ from ovms_converter._version import __version__
 from ovms_converter.engine.job import ConvertedModel, Port
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.optimizer.arguments import OptimizerArguments
-from ovms_converter.parameters import PARAMETERS, Support
+from ovms_converter.parameters import PARAMETERS, Kind, Support
 from ovms_converter.repository.graph import read_graph
 from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedFile, FetchedTree
 from ovms_converter.storage.location import Location
 
-__all__ = ["SCHEMA", "build_record", "digest", "fingerprint", "hashed", "request_digest"]
+__all__ = [
+    "SCHEMA",
+    "Circumstances",
+    "build_record",
+    "digest",
+    "fingerprint",
+    "hashed",
+    "reads_more_than_the_source",
+    "request_digest",
+]
 
 SCHEMA = "ovms-converter/conversion/1"
 _BLOCK = 1 << 20
+_BESIDE_THE_RESULT = frozenset(
+    {
+        "dry_run", "extra_args", "input_model", "keep", "log_level", "memory_limit", "model_version",
+        "output_model", "sign", "timeout", "tolerance", "verbose", "verify", "verify_data",
+    }
+)  # fmt: skip
+"""Parameters that do not change what is published, or that are counted elsewhere: `extra_args` as what is in
+it.
+"""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What decides a result beside its source and the parameters.
+
+    `programs`     name → version of those that take part, besides this one
+    `signer`       the fingerprint of the key that signs, which makes the signature a part of the result
+    `calibration`  SHA-256 of `calibration_data`
+    """
+
+    programs: Mapping[str, str]
+    signer: str | None = None
+    calibration: str | None = None
+
+    def decisive(self) -> dict[str, object]:
+        """As a part of a digest."""
+        versions = {"ovms_converter": __version__, **self.programs}
+        return {"versions": versions, "signer": self.signer, "calibration": self.calibration}
 
 
 def digest(path: Path) -> str:
@@ -49,39 +86,37 @@ def fingerprint(
     request: ConversionRequest,
     model: SourceModel,
     files: Sequence[FetchedFile],
-    openvino_version: str,
-    signer: str | None = None,
+    circumstances: Circumstances,
 ) -> str:
-    """What decides the result: source bytes, their roles, the parameters' meaning, the programs' versions.
-
-    A signature is part of the result: `signer` is the fingerprint of the key, None without one.
-    """
+    """What decides the result: source bytes, their roles, the parameters' meaning, the circumstances."""
     return _digest_of(
         {
-            **({"signer": signer} if signer else {}),
             "files": sorted((_within(file.path, model.path), file.sha256) for file in files),
             "format": [model.format, request.output_format],
             "arguments": _meaning(request.arguments),
             "stem": request.model_name or model.stem,
-            "versions": [__version__, openvino_version],
+            "weights": request.weights,
+            **circumstances.decisive(),
         }
     )
 
 
-def request_digest(request: ConversionRequest, openvino_version: str, signer: str | None = None) -> str:
+def request_digest(request: ConversionRequest, circumstances: Circumstances) -> str:
     """All that decides the result but the source: what was asked for, and the programs' versions.
 
-    It is known before the source is, and so has to be of the request as it was made.
+    It is known before the source is, and so goes by the text of what was given. What is not known to be
+    beside the point counts.
     """
-    return _digest_of(
-        {
-            "format": [request.input_format, request.output_format],
-            "arguments": _meaning(request.arguments),
-            "stem": request.model_name,
-            "trusted": request.trust_source,
-            "signer": signer,
-            "versions": [__version__, openvino_version],
-        }
+    given = {name: item.value for name, item in request.parameters.items() if name not in _BESIDE_THE_RESULT}
+    return _digest_of({"given": given, **replace(circumstances, calibration=None).decisive()})
+
+
+def reads_more_than_the_source(request: ConversionRequest) -> bool:
+    """Whether the result depends on a further file, which `request_digest` knows by its name alone."""
+    return any(
+        parameter.kind is Kind.URL and parameter.name not in _BESIDE_THE_RESULT
+        for parameter in PARAMETERS
+        if parameter.name in request.parameters
     )
 
 
@@ -95,21 +130,20 @@ def build_record(
     source_files: Sequence[FetchedFile],
     converted: ConvertedModel | None,
     written: Sequence[FetchedFile],
-    openvino_version: str,
+    circumstances: Circumstances,
     *,
-    asked: str,
     state: Mapping[str, Any] | None,
-    signer: str | None = None,
+    asked: str,
 ) -> dict[str, Any]:
     """The record as JSON values. `converted` is None where the source was published as it is.
 
     `asked` is the `request_digest`; `state` is what the store tells of the source, None if it tells nothing
-    sure; `signer` is the fingerprint of the key that will sign, None for none.
+    sure.
     """
     mlflow = model.mlflow
     return {
         "schema": SCHEMA,
-        "fingerprint": fingerprint(request, model, source_files, openvino_version, signer),
+        "fingerprint": fingerprint(request, model, source_files, circumstances),
         "request": asked,
         "source": {
             "url": _place(request.input),
@@ -134,7 +168,7 @@ def build_record(
             else {}
         ),
         "parameters": _parameters(request),
-        "versions": {"ovms_converter": __version__, "openvino": openvino_version},
+        "versions": {"ovms_converter": __version__, **circumstances.programs},
         "minimum_openvino": _minimum_openvino(converted),
         "inputs": _ports(converted.inputs) if converted else [],
         "outputs": _ports(converted.outputs) if converted else [],
@@ -144,7 +178,7 @@ def build_record(
         "notes": list(converted.notes) if converted else [],
         "without_effect": list(request.arguments.without_effect),
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
-        "signed_by": signer and f"sha256:{signer}",
+        "signed_by": circumstances.signer and f"sha256:{circumstances.signer}",
     }
 
 
@@ -187,8 +221,13 @@ def _within(path: str, model_path: str) -> str:
 def _public(request: ConversionRequest, name: str, value: str) -> str:
     if name == "sign" and not value.startswith("env:"):
         return Path(value).name
-    data = request.verify_data
-    place = {"input_model": request.input, "output_model": request.output, "verify_data": data}.get(name)
+    places = {
+        "input_model": request.input,
+        "output_model": request.output,
+        "verify_data": request.verify_data,
+        "calibration_data": request.calibration_data,
+    }
+    place = places.get(name)
     return _place(place) if place else value
 
 

@@ -1,6 +1,7 @@
 """Everything that was asked for, checked before any work starts, and frozen."""
 
 import difflib
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class ConversionRequest:
     `verify_data`    a `.npz` of inputs to verify with, None for seeded ones
     `tolerance`      largest relative error of a comparison, None for what the precision suggests
     `timeout`        seconds that conversion and verification may take
+    `weights`        "int8" or "int4" to compress weights, None to leave them
+    `calibration_data`  a `.npz` of samples, with which activations become 8 bits too, None for none
     `memory_limit`   bytes of private memory that they may take, None for no limit
     `parameters`     what was given, by name, for the record
     """
@@ -69,6 +72,8 @@ class ConversionRequest:
     model_version: str
     verify: str
     verify_data: Location | None
+    weights: str | None
+    calibration_data: Location | None
     tolerance: float | None
     timeout: float
     memory_limit: int | None
@@ -125,6 +130,8 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_version=version,
         verify=value_of("verify"),
         verify_data=_verify_data(value_of("verify_data"), value_of("verify")),
+        weights=_weights(value_of("weights"), value_of("output_format")),
+        calibration_data=_calibration_data(value_of("calibration_data"), value_of("weights")),
         tolerance=_tolerance(value_of("tolerance"), value_of("verify")),
         timeout=_above_zero(value_of("timeout"), "timeout"),
         memory_limit=_memory(value_of("memory_limit")),
@@ -218,6 +225,36 @@ def _verify_data(value: str, verify: str) -> Location | None:
             "`verify_data` is given, and `verify` is `off`, which runs nothing",
             hint="leave one of them out",
             parameter="verify_data",
+        )
+    return Location.parse(value)
+
+
+def _weights(value: str, output_format: str) -> str | None:
+    if not value:
+        return None
+    if output_format != "openvino":
+        raise RequestError(
+            f"`weights` is given, and `output_format` is `{output_format}`, which publishes them as they are",
+            hint="leave one of them out",
+            parameter="weights",
+        )
+    if importlib.util.find_spec("nncf") is None:
+        raise RequestError(
+            f"`weights` is `{value}`, which needs NNCF, and that is not installed",
+            hint="pip install 'ovms-converter[nncf]'",
+            parameter="weights",
+        )
+    return value
+
+
+def _calibration_data(value: str, weights: str) -> Location | None:
+    if not value:
+        return None
+    if weights != "int8":
+        raise RequestError(
+            f"`calibration_data` is given, and `weights` is {f'`{weights}`' if weights else 'not'}",
+            hint="activations become 8 bits with `--weights int8`",
+            parameter="calibration_data",
         )
     return Location.parse(value)
 

@@ -24,7 +24,11 @@ class ConversionJob:
     `tolerance`  for "compare": the largest error relative to the reference that is still equal; None chooses
     by the
                  precision of the result
+    `ready`      True if the pair is in `output` already: it is verified, and nothing is converted
     `verify_data`  a `.npz` of inputs, and perhaps of the outputs that they shall give, or None
+    `weights`    "int8" or "int4" to compress weights, None to leave them; `calibration_data` is a `.npz` of
+    inputs with
+                 which activations become 8 bits too, or None
     `signature`, `example`, `versions`, `trusted`  for a framework, see `frameworks.base.ExportJob`
     """
 
@@ -40,6 +44,9 @@ class ConversionJob:
     versions: Mapping[str, str] = field(default_factory=dict)
     trusted: bool = False
     verify_data: Path | None = None
+    ready: bool = False
+    weights: str | None = None
+    calibration_data: Path | None = None
 
 
 @dataclass(frozen=True)

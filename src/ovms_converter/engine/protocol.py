@@ -111,6 +111,9 @@ def encode_job(job: ConversionJob) -> bytes:
             "versions": dict(job.versions),
             "trusted": job.trusted,
             "verify_data": str(job.verify_data.absolute()) if job.verify_data else None,
+            "ready": job.ready,
+            "weights": job.weights,
+            "calibration_data": str(job.calibration_data.absolute()) if job.calibration_data else None,
         }
     )
 
@@ -131,6 +134,9 @@ def decode_job(line: bytes) -> ConversionJob:
         versions=value["versions"],
         trusted=value["trusted"],
         verify_data=Path(value["verify_data"]) if value["verify_data"] else None,
+        ready=value["ready"],
+        weights=value["weights"],
+        calibration_data=Path(value["calibration_data"]) if value["calibration_data"] else None,
     )
 
 

@@ -7,8 +7,8 @@ keys.py       private and public keys; needs the package `cryptography`, the ext
 No network is asked: a signature is made and checked with a key alone.
 """
 
-from ovms_converter.provenance.bundle import opened, sealed
+from ovms_converter.provenance.bundle import key_of, opened, sealed
 from ovms_converter.provenance.keys import PrivateKey, PublicKey
 from ovms_converter.provenance.statement import manifest, provenance, signed_files
 
-__all__ = ["PrivateKey", "PublicKey", "manifest", "opened", "provenance", "sealed", "signed_files"]
+__all__ = ["PrivateKey", "PublicKey", "key_of", "manifest", "opened", "provenance", "sealed", "signed_files"]

@@ -4,10 +4,10 @@ import time
 
 import click
 
-from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.inspection import inspection_lines
 from ovms_converter.cli.output import Settings
 from ovms_converter.cli.session import Session
+from ovms_converter.cli.url_command import UrlCommand
 
 __all__ = ["command"]
 
@@ -26,21 +26,7 @@ _EXAMPLES = (
 _OPTIONS = (
     ("--input-format FORMAT", "Expect this format, as `convert` does [default: auto]"),
     ("--json", "Write one JSON document to stdout, also for a model that is refused"),
-    ("-h, --help", "Show this and exit"),
 )
-
-
-class _Inspect(click.Command):
-    """The command with its help; names may be written with - or with _."""
-
-    def get_help(self, ctx: click.Context) -> str:
-        """Arguments, options, examples."""
-        return render(
-            usage=f"{ctx.command_path} URL [OPTIONS]",
-            text=_TEXT,
-            examples=_EXAMPLES,
-            sections=[("Options", _OPTIONS)],
-        )
 
 
 @click.pass_obj
@@ -62,14 +48,14 @@ def _inspect(session: Session, /, url: str, input_format: str, document: bool) -
     return 0
 
 
-command = _Inspect(
+command = UrlCommand(
     "inspect",
-    callback=_inspect,
-    add_help_option=False,
+    _inspect,
+    text=_TEXT,
+    examples=_EXAMPLES,
+    options=_OPTIONS,
     params=[
-        click.Argument(["url"]),
         click.Option(["--input-format", "--input_format", "input_format"], default="auto"),
         click.Option(["--json", "document"], is_flag=True),
-        help_option(),
     ],
 )

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.output import Output, Settings
 from ovms_converter.cli.session import Session
+from ovms_converter.cli.url_command import UrlCommand
 from ovms_converter.errors import VerificationError
 
 if TYPE_CHECKING:
@@ -25,23 +25,7 @@ _EXAMPLES = (
     "ovms-converter lint s3://models/cifar/",
     "ovms-converter lint ./models/net --json | jq -r '.findings[].code'",
 )
-_OPTIONS = (
-    ("--json", "Write one JSON document to stdout"),
-    ("-h, --help", "Show this and exit"),
-)
-
-
-class _Lint(click.Command):
-    """The command with its help."""
-
-    def get_help(self, ctx: click.Context) -> str:
-        """What it reads, and what its end means."""
-        return render(
-            usage=f"{ctx.command_path} URL [OPTIONS]",
-            text=_TEXT,
-            examples=_EXAMPLES,
-            sections=[("Options", _OPTIONS)],
-        )
+_OPTIONS = (("--json", "Write one JSON document to stdout"),)
 
 
 @click.pass_obj
@@ -121,9 +105,13 @@ def _port(port: "GraphPort") -> dict[str, object]:
     return {"names": list(port.names), "type": port.type, "shape": port.shape, "layout": port.layout or None}
 
 
-command = _Lint(
+command = UrlCommand(
     "lint",
-    callback=_lint,
-    add_help_option=False,
-    params=[click.Argument(["url"]), click.Option(["--json", "document"], is_flag=True), help_option()],
+    _lint,
+    text=_TEXT,
+    examples=_EXAMPLES,
+    options=_OPTIONS,
+    params=[
+        click.Option(["--json", "document"], is_flag=True),
+    ],
 )

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.reporting import check_report_file, write_report
 from ovms_converter.cli.session import Session
+from ovms_converter.cli.url_command import UrlCommand
 
 __all__ = ["command"]
 
@@ -19,23 +19,7 @@ _EXAMPLES = (
     "ovms-converter report s3://models/cifar",
     "ovms-converter report ./models/net/3 --output net-3.html",
 )
-_OPTIONS = (
-    ("-o, --output FILE", "Where to write it, - for stdout [default: report.html]"),
-    ("-h, --help", "Show this and exit"),
-)
-
-
-class _Report(click.Command):
-    """The command with its help."""
-
-    def get_help(self, ctx: click.Context) -> str:
-        """What the page tells, and where it goes."""
-        return render(
-            usage=f"{ctx.command_path} URL [OPTIONS]",
-            text=_TEXT,
-            examples=_EXAMPLES,
-            sections=[("Options", _OPTIONS)],
-        )
+_OPTIONS = (("-o, --output FILE", "Where to write it, - for stdout [default: report.html]"),)
 
 
 @click.pass_obj
@@ -55,13 +39,13 @@ def _report(session: Session, /, url: str, output: Path) -> int:
     return 0
 
 
-command = _Report(
+command = UrlCommand(
     "report",
-    callback=_report,
-    add_help_option=False,
+    _report,
+    text=_TEXT,
+    examples=_EXAMPLES,
+    options=_OPTIONS,
     params=[
-        click.Argument(["url"]),
         click.Option(["-o", "--output"], type=click.Path(path_type=Path), default=Path("report.html")),
-        help_option(),
     ],
 )

@@ -10,7 +10,7 @@ from ovms_converter.engine.job import ConversionJob, Port
 from ovms_converter.errors import InternalError, ModelError, VerificationError
 from ovms_converter.optimizer.native import cause_of
 
-__all__ = ["Written", "save"]
+__all__ = ["Written", "read_back", "save"]
 
 _VOLATILE = ("conversion_parameters", "legacy_frontend")
 """Entries of a model's `rt_info` that hold paths, or depend on how often a conversion ran."""
@@ -54,7 +54,10 @@ def save(model: ov.Model, job: ConversionJob, *, compress_to_fp16: bool) -> Writ
     if weights.stat().st_size == 0:
         # KServe's downloader skips empty objects, and the server then misses the file.
         weights.write_bytes(b"\0")
-    return _read_back(xml, weights, model)
+    written = read_back(job)
+    if len(written.inputs) != len(model.inputs) or len(written.outputs) != len(model.outputs):
+        raise InternalError("the written IR has other inputs or outputs than the model")
+    return written
 
 
 def _number_generated_names(model: ov.Model) -> None:
@@ -74,7 +77,15 @@ def _number_generated_names(model: ov.Model) -> None:
         node.set_friendly_name(name)
 
 
-def _read_back(xml: Path, weights: Path, model: ov.Model) -> Written:
+def read_back(job: ConversionJob) -> Written:
+    """The pair of files that `save` wrote for a job, now or long ago.
+
+    Raises:
+        ResourceError: memory ran out.
+        VerificationError: openvino cannot read it.
+        InternalError: its inputs or outputs are not named as `save` leaves them.
+    """
+    xml, weights = job.output / f"{job.stem}.xml", job.output / f"{job.stem}.bin"
     try:
         read = ov.Core().read_model(str(xml))
     except RuntimeError as error:
@@ -83,8 +94,6 @@ def _read_back(xml: Path, weights: Path, model: ov.Model) -> Written:
             f"the written IR cannot be read back: {cause_of(error)}"
         ) from error
     inputs, outputs = _ports(read.inputs, "input"), _ports(read.outputs, "output")
-    if len(inputs) != len(model.inputs) or len(outputs) != len(model.outputs):
-        raise InternalError("the written IR has other inputs or outputs than the model")
     if not outputs:
         raise InternalError("the converted model has no outputs")
     return Written(xml, weights, inputs, outputs)

@@ -20,7 +20,7 @@ from ovms_converter.engine.protocol import (
     decode_job,
     encode_message,
 )
-from ovms_converter.engine.worker import exporting, save, verify
+from ovms_converter.engine.worker import exporting, save, verify, weights
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
 from ovms_converter.frameworks import FRAMEWORKS
@@ -87,14 +87,14 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
     if job.format in FRAMEWORKS:
         tell.doing(Stage.CONVERT, f"exporting `{job.model.name}` with {FRAMEWORKS[job.format].title}")
         source = exporting.exported(job, scratch)
-    tell.doing(Stage.CONVERT, f"reading `{job.model.name}`")
-    converted = convert(source.model, source.format, job.arguments, scratch)
-    tell.doing(Stage.CONVERT, f"writing `{job.stem}.xml`")
-    written = save.save(converted.model, job, compress_to_fp16=converted.compress_to_fp16)
+    repairs: tuple[str, ...] = ()
+    if job.ready:
+        written, notes = save.read_back(job), [*source.notes]
+    else:
+        written, notes, repairs = _converted(job, source, scratch, tell)
     convert_seconds = time.monotonic() - started
-    tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
-    notes, repairs = [*source.notes, *converted.notes], converted.repairs
-    del converted
+    if not job.ready:
+        tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
 
     started = time.monotonic()
     verified = verify.Verified("not verified: switched off")
@@ -114,3 +114,24 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         comparison=verified.comparison,
         repairs=repairs,
     )
+
+
+def _converted(
+    job: ConversionJob, source: exporting.Source, scratch: Path, tell: _Teller
+) -> tuple[save.Written, list[str], tuple[str, ...]]:
+    """The files that the conversion wrote, notes for the user, and the repairs that were needed."""
+    tell.doing(Stage.CONVERT, f"reading `{job.model.name}`")
+    converted = convert(source.model, source.format, job.arguments, scratch)
+    model = _compressed(converted.model, job, tell)
+    tell.doing(Stage.CONVERT, f"writing `{job.stem}.xml`")
+    written = save.save(model, job, compress_to_fp16=converted.compress_to_fp16)
+    return written, [*source.notes, *converted.notes], converted.repairs
+
+
+def _compressed(model: ov.Model, job: ConversionJob, tell: _Teller) -> ov.Model:
+    if job.weights is None:
+        return model
+    tell.doing(Stage.CONVERT, f"compressing the weights to {job.weights}")
+    if job.calibration_data:
+        return weights.quantize(model, job.calibration_data)
+    return weights.compress(model, job.weights)
