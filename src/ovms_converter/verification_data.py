@@ -1,4 +1,4 @@
-"""Inputs that somebody gave to verify a result with: the file of `verify_data`, MLflow's input example."""
+"""Inputs that somebody gave to verify a result with, or to calibrate it for: `.npz` files of numpy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +11,10 @@ from ovms_converter.storage.location import Location
 __all__ = ["fetch_data"]
 
 
-def fetch_data(location: Location, environ: Mapping[str, str], directory: Path) -> Path:
+def fetch_data(location: Location, environ: Mapping[str, str], directory: Path, parameter: str) -> Path:
     """Bring the `.npz` into `directory`, if it is not on this machine, and look at the headers in it.
+
+    `parameter` is the one that names it.
 
     Raises `RequestError` if it is no such file, holds Python objects or is too large, and what a source
     raises.
@@ -21,24 +23,27 @@ def fetch_data(location: Location, environ: Mapping[str, str], directory: Path) 
     listing = source.list()
     if not listing.is_file:
         raise _refused(
+            parameter,
             f"`{location}` is no file" if listing.entries else f"there is no file at `{location}`",
             "write one with `numpy.savez('data.npz', NAME=array)`, with an array for each input",
         )
     (entry,) = listing.entries
     if (entry.size or 0) > MOST_BYTES:
-        raise _refused(f"`{location}` is larger than {MOST_BYTES} bytes", "give fewer rows")
+        raise _refused(parameter, f"`{location}` is larger than {MOST_BYTES} bytes", "give fewer rows")
     directory.mkdir(parents=True, exist_ok=True)
     tree = source.fetch([entry.path], directory, _uncounted)
     path = tree.root / tree.files[0].path
     try:
         read_npz(path)
     except CorruptModelError as error:
-        raise _refused(f"`{location}` {error.message}", "`numpy.savez` writes such files") from None
+        raise _refused(
+            parameter, f"`{location}` {error.message}", "`numpy.savez` writes such files"
+        ) from None
     return path
 
 
-def _refused(problem: str, hint: str) -> RequestError:
-    return RequestError(f"`verify_data` cannot be used: {problem}", hint=hint, parameter="verify_data")
+def _refused(parameter: str, problem: str, hint: str) -> RequestError:
+    return RequestError(f"`{parameter}` cannot be used: {problem}", hint=hint, parameter=parameter)
 
 
 def _uncounted(count: int) -> None:
