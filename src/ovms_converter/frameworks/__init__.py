@@ -14,7 +14,6 @@ _KERAS = Framework(
     "keras",
     "Keras",
     exporting={"KERAS_BACKEND": "openvino"},
-    running={"KERAS_BACKEND": "numpy"},
 )
 
 FRAMEWORKS: Mapping[str, Framework] = {
