@@ -3,12 +3,17 @@
 import _thread
 import asyncio
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
-from ovms_converter.errors import AccessDeniedError, UnavailableError
-from ovms_converter.storage import background, open_source
+from ovms_converter.errors import AccessDeniedError, RequestError, UnavailableError
+from ovms_converter.storage import aws_roles, background, open_source
+from ovms_converter.storage.credentials import AwsKeys
 from ovms_converter.storage.location import Location
 from servers import S3Bucket
 
@@ -41,6 +46,63 @@ def test_a_token_service_that_is_not_there_is_unavailable(s3_open: S3Bucket, tmp
     environ = identity(s3_open, token) | {"AWS_ENDPOINT_URL_STS": "http://127.0.0.1:1"}
     with pytest.raises(UnavailableError, match="`AWS_ROLE_ARN`"):
         open_source(Location.parse(s3_open.url("m")), environ).list()
+
+
+def profiles(s3: S3Bucket, directory: Path, *, secret: str | None = None) -> dict[str, str]:
+    """Settings with a profile `outer` that takes a role by another role, which profile `keys` may take."""
+    keys = s3.environ()
+    (directory / "config").write_text(
+        "[profile keys]\n"
+        f"aws_access_key_id = {keys['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {secret or keys['AWS_SECRET_ACCESS_KEY']}\n"
+        "[profile inner]\nrole_arn = arn:aws:iam::123456789012:role/converter\nsource_profile = keys\n"
+        "[profile outer]\nrole_arn = arn:aws:iam::123456789012:role/converter\nsource_profile = inner\n"
+        "[profile circle]\nrole_arn = arn:aws:iam::123456789012:role/converter\nsource_profile = circle\n"
+        "[profile person]\nrole_arn = arn:aws:iam::123456789012:role/converter\nsource_profile = keys\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/someone\n"
+    )
+    return {
+        "S3_ENDPOINT": s3.endpoint,
+        "AWS_CONFIG_FILE": str(directory / "config"),
+        "AWS_ENDPOINT_URL_STS": s3.endpoint,
+        "HOME": "/nonexistent",
+    }
+
+
+@pytest.mark.parametrize("profile", ["inner", "outer"])
+def test_a_role_is_taken_with_another_profiles_keys(s3_open: S3Bucket, tmp_path: Path, profile: str) -> None:
+    s3_open.put("m/f", b"1")
+    environ = profiles(s3_open, tmp_path) | {"AWS_PROFILE": profile}
+    assert open_source(Location.parse(s3_open.url("m")), environ).read("f") == b"1"
+
+
+def test_a_role_that_may_not_be_taken_is_told(s3: S3Bucket, tmp_path: Path) -> None:
+    """This server checks signatures."""
+    environ = profiles(s3, tmp_path, secret="wrong-secret") | {"AWS_PROFILE": "inner"}
+    with pytest.raises(AccessDeniedError, match="no keys for profile `inner`: answered 403") as caught:
+        open_source(Location.parse(s3.url("m")), environ).list()
+    assert "wrong-secret" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("token", [None, "session/token=="])
+def test_the_signature_is_that_of_amazons_own_program(token: str | None) -> None:
+    keys = AwsKeys("AKIDEXAMPLE", "secret/with+signs", token, "test")
+    url, body = "https://sts.eu-west-1.amazonaws.com/", "Action=AssumeRole&RoleArn=arn%3Aaws"
+    headers = aws_roles._signature(url, body, keys, "eu-west-1", datetime.now(timezone.utc))
+    request = AWSRequest("POST", url, data=body, headers={"content-type": headers["content-type"]})
+    SigV4Auth(Credentials(keys.key_id, keys.secret, token), "sts", "eu-west-1").add_auth(request)
+    assert headers["x-amz-date"] == request.headers["X-Amz-Date"]
+    assert headers["authorization"] == request.headers["Authorization"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "words"), [("circle", "profile `circle`, which has no keys"), ("person", "by `mfa_serial`")]
+)
+def test_a_role_that_nothing_leads_to_is_refused(
+    s3: S3Bucket, tmp_path: Path, profile: str, words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        open_source(Location.parse(s3.url("m")), profiles(s3, tmp_path) | {"AWS_PROFILE": profile})
 
 
 def test_work_is_done_inside_a_running_loop_too() -> None:

@@ -1,26 +1,28 @@
-"""Temporary AWS keys: a web identity exchanged at Amazon's token service, or a role of the container or
-machine.
+"""Temporary AWS keys: a web identity or other keys exchanged at Amazon's token service, or a role of the
+container or machine.
 
 obstore can do both, but reads the process's environment for it and takes a set-but-empty variable for a key.
 """
 
+import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ovms_converter.errors import AccessDeniedError, ConverterError, UnavailableError
 from ovms_converter.storage.clients import ask
-from ovms_converter.storage.credentials import MachineRole, WebIdentity
+from ovms_converter.storage.credentials import AssumedRole, AwsKeys, MachineRole, WebIdentity
 from ovms_converter.storage.network import Network
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
 
-__all__ = ["machine_role", "web_identity"]
+__all__ = ["assumed_role", "machine_role", "web_identity"]
 
 _MACHINE = "http://169.254.169.254"
 
@@ -48,14 +50,65 @@ def web_identity(identity: WebIdentity, token_service: str, network: Network) ->
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         text = _ask("POST", f"{token_service}/", identity.origin, headers, urlencode(query), network)
-        found = {
-            name: match[1]
-            for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
-            if (match := re.search(rf"<{name}>\s*([^<]+?)\s*</{name}>", text))
-        }
-        return _credential(found, found.get("SessionToken"), identity.origin)
+        return _in_answer(text, identity.origin)
 
     return keys
+
+
+def assumed_role(
+    role: AssumedRole, token_service: str, region: str, network: Network
+) -> "Callable[[], S3Credential]":
+    """A provider that takes a role with other keys, again whenever those of the role expire."""
+
+    def keys() -> "S3Credential":
+        if isinstance(role.base, AssumedRole):
+            held = assumed_role(role.base, token_service, region, network)()
+            base = AwsKeys(held["access_key_id"], held["secret_access_key"], held["token"], role.base.origin)
+        else:
+            base = role.base
+        query = {
+            "Action": "AssumeRole",
+            "Version": "2011-06-15",
+            "RoleArn": role.role,
+            "RoleSessionName": role.session,
+            **({"ExternalId": role.external_id} if role.external_id else {}),
+        }
+        body, url = urlencode(query), f"{token_service}/"
+        headers = _signature(url, body, base, region, datetime.now(timezone.utc))
+        return _in_answer(_ask("POST", url, role.origin, headers, body, network), role.origin)
+
+    return keys
+
+
+def _signature(url: str, body: str, keys: AwsKeys, region: str, now: datetime) -> dict[str, str]:
+    """The headers of a signed POST to the token service: AWS's Signature Version 4."""
+    moment = now.strftime("%Y%m%dT%H%M%SZ")
+    headers = {
+        "content-type": "application/x-www-form-urlencoded",
+        "host": urlsplit(url).netloc,
+        "x-amz-date": moment,
+        **({"x-amz-security-token": keys.token} if keys.token else {}),
+    }
+    names = ";".join(headers)
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    request = "\n".join(["POST", "/", "", *(f"{n}:{v}" for n, v in headers.items()), "", names, digest])
+    scope = f"{moment[:8]}/{region}/sts/aws4_request"
+    told = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = f"AWS4{keys.secret}".encode()
+    for part in (*scope.split("/"), told):
+        key = hmac.digest(key, part.encode(), hashlib.sha256)
+    credential = f"Credential={keys.key_id}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+    return headers | {"authorization": f"AWS4-HMAC-SHA256 {credential}"}
+
+
+def _in_answer(text: str, origin: str) -> "S3Credential":
+    """The keys in an answer of the token service."""
+    found = {
+        name: match[1]
+        for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration")
+        if (match := re.search(rf"<{name}>\s*([^<]+?)\s*</{name}>", text))
+    }
+    return _credential(found, found.get("SessionToken"), origin)
 
 
 def machine_role(role: MachineRole) -> "Callable[[], S3Credential]":

@@ -16,6 +16,7 @@ from ovms_converter.storage.base import Side
 
 __all__ = [
     "Anonymous",
+    "AssumedRole",
     "AwsCredentials",
     "AwsKeys",
     "MachineRole",
@@ -104,13 +105,24 @@ class MachineRole:
 
 
 @dataclass(frozen=True)
+class AssumedRole:
+    """A role that other credentials allow to take, for a while: `role_arn` and `source_profile`."""
+
+    role: str
+    session: str
+    external_id: str | None = field(repr=False)
+    base: "AwsKeys | AssumedRole"
+    origin: str
+
+
+@dataclass(frozen=True)
 class Anonymous:
     """No credentials: requests are not signed."""
 
     origin: str
 
 
-AwsCredentials: TypeAlias = AwsKeys | WebIdentity | MachineRole | Anonymous
+AwsCredentials: TypeAlias = AwsKeys | WebIdentity | AssumedRole | MachineRole | Anonymous
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Profile:
     name: str
     values: Mapping[str, str] = field(repr=False)
     named: bool
+    environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -139,52 +152,84 @@ class Profile:
         """
         wanted = first(environ, "profile", f"{prefix}AWS_PROFILE")
         name = wanted.value if wanted else "default"
-        home = Path(environ.get("HOME") or "~").expanduser()
-        config = Path(environ.get("AWS_CONFIG_FILE") or home / ".aws" / "config").expanduser()
-        shared = Path(
-            environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials"
-        ).expanduser()
-        values: dict[str, str] = {}
-        found = False
-        for path, section in ((config, name if name == "default" else f"profile {name}"), (shared, name)):
-            parser = _parsed(path)
-            if parser.has_section(section):
-                found = True
-                values |= dict(parser.items(section))
-        if wanted and not found:
+        found = cls._read(environ, name)
+        if wanted and found is None:
+            config, shared = _paths(environ)
             raise RequestError(
                 f"{wanted.origin} names `{name}`, and neither `{config}` nor `{shared}` has it",
                 hint="unset the variable, or add the profile",
             )
-        return cls(name, values, wanted is not None)
+        return cls(name, found or {}, wanted is not None, environ)
 
-    def credentials(self) -> AwsCredentials | None:
-        """The credentials in it, None if it has none. Raises `RequestError` for a kind that needs another
-        program.
+    @staticmethod
+    def _read(environ: Mapping[str, str], name: str) -> dict[str, str] | None:
+        config, shared = _paths(environ)
+        values: dict[str, str] | None = None
+        for path, section in ((config, name if name == "default" else f"profile {name}"), (shared, name)):
+            parser = _parsed(path)
+            if parser.has_section(section):
+                values = (values or {}) | dict(parser.items(section))
+        return values
+
+    def credentials(self, taken: tuple[str, ...] = ()) -> AwsCredentials | None:
+        """The credentials in it, None if it has none. `taken` are the profiles that lead here.
+
+        Raises `RequestError` for a kind that needs another program.
         """
+        if "source_profile" in self.values and self.values.get("role_arn") and self.name not in taken:
+            return self._assumed(taken)
+        if keys := self._keys():
+            return keys
+        role, token_file = self.values.get("role_arn"), self.values.get("web_identity_token_file")
+        if role and token_file:
+            session = self.values.get("role_session_name") or "ovms-converter"
+            return WebIdentity(role, token_file, session, self.origin)
+        for kind in ("credential_process", "sso_session", "sso_start_url", "credential_source"):
+            if kind in self.values and (self.named or taken):
+                raise self._not_done(kind)
+        return None
+
+    def _keys(self) -> AwsKeys | None:
         key = self.values.get("aws_access_key_id", "").strip()
         secret = self.values.get("aws_secret_access_key", "").strip()
         if bool(key) != bool(secret):
             raise RequestError(f"{self.origin} has a key without its secret, or a secret without its key")
         if key:
             return AwsKeys(key, secret, self.values.get("aws_session_token", "").strip() or None, self.origin)
-        role, token_file = self.values.get("role_arn"), self.values.get("web_identity_token_file")
-        if role and token_file:
-            session = self.values.get("role_session_name") or "ovms-converter"
-            return WebIdentity(role, token_file, session, self.origin)
-        for kind in (
-            "credential_process",
-            "sso_session",
-            "sso_start_url",
-            "source_profile",
-            "credential_source",
-        ):
-            if kind in self.values and self.named:
-                raise RequestError(
-                    f"{self.origin} gets its keys by `{kind}`, which this program does not do",
-                    hint="set the variables that `aws configure export-credentials --format env` prints",
-                )
         return None
+
+    def _not_done(self, kind: str) -> RequestError:
+        return RequestError(
+            f"{self.origin} gets its keys by `{kind}`, which this program does not do",
+            hint="set the variables that `aws configure export-credentials --format env` prints",
+        )
+
+    def _assumed(self, taken: tuple[str, ...]) -> AssumedRole:
+        """The role of this profile, to be taken with the keys of another one, or of this one itself.
+
+        Raises `RequestError` if there are none, or if taking it needs a person.
+        """
+        if "mfa_serial" in self.values:
+            raise self._not_done("mfa_serial")
+        name = self.values["source_profile"].strip()
+        source = Profile(name, self._read(self.environ, name) or {}, named=False, environ=self.environ)
+        base = source.credentials((*taken, self.name))
+        if not isinstance(base, AwsKeys | AssumedRole):
+            raise RequestError(
+                f"{self.origin} takes its role with profile `{name}`, which has no keys",
+                hint="give that profile `aws_access_key_id` and `aws_secret_access_key`",
+            )
+        session = self.values.get("role_session_name") or "ovms-converter"
+        external = self.values.get("external_id")
+        return AssumedRole(self.values["role_arn"], session, external, base, self.origin)
+
+
+def _paths(environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """The files of profiles: configuration and credentials."""
+    home = Path(environ.get("HOME") or "~").expanduser()
+    config = environ.get("AWS_CONFIG_FILE") or home / ".aws" / "config"
+    shared = environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials"
+    return Path(config).expanduser(), Path(shared).expanduser()
 
 
 def _parsed(path: Path) -> configparser.RawConfigParser:

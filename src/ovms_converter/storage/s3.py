@@ -12,6 +12,7 @@ from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
 from ovms_converter.storage.credentials import (
     Anonymous,
+    AssumedRole,
     AwsCredentials,
     AwsKeys,
     Profile,
@@ -63,7 +64,7 @@ class S3Access:
 
     `endpoint`    URL without a slash at its end, None for Amazon's own
     `path_style`  whether the bucket stands in the path (`host/bucket/key`) or before the host
-    `token_service`  where a web identity is exchanged for keys
+    `token_service`  where a web identity or a role's other keys are exchanged
     """
 
     endpoint: Setting | None
@@ -227,12 +228,13 @@ def _reported(
     """The provider, which also leaves the reason why it has no keys: obstore does not pass it on."""
 
     def keys() -> "S3Credential":
-        without_keys.clear()
         try:
-            return provider()
+            found = provider()
         except ConverterError as error:
             without_keys.append(error)
             raise
+        without_keys.clear()
+        return found
 
     return keys
 
@@ -251,5 +253,7 @@ def _provider(credentials: AwsCredentials, access: S3Access) -> "Callable[[], S3
 
     if isinstance(credentials, WebIdentity):
         return aws_roles.web_identity(credentials, access.token_service, access.network)
+    if isinstance(credentials, AssumedRole):
+        return aws_roles.assumed_role(credentials, access.token_service, access.region.value, access.network)
     assert not isinstance(credentials, Anonymous)
     return aws_roles.machine_role(credentials)
