@@ -96,6 +96,11 @@ class Acquisition:
         self._listing = Listing(is_file=False, entries=())
         self._read: set[str] = set()
 
+    @property
+    def source(self) -> Source:
+        """Where the files come from."""
+        return self._source
+
     def is_still(self, state: SourceState) -> bool:
         """Whether the source is what it was in an earlier run; its store is asked, no byte is read.
 

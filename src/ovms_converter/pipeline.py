@@ -293,6 +293,7 @@ class _Run:
         if converted:
             pair = {converted.bin.name: converted.bin, converted.xml.name: converted.xml}
             return self._name_mapping(converted) | pair
+        self.destination.copy_from(self.acquisition.source)
         base = tree.root / model.path
         root = base if base.is_dir() else base.parent
         paths = {
