@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from killing import AT_OPERATION, convert_command, gate_before, run_to_its_end
+from ovms_converter.recheck import Checks, recheck
 from ovms_reader import DirectoryFiles, OvmsReader, S3Files
 from servers import S3Bucket
+from signing_keys import new_pair
 
 ARTIFACT = Path(__file__).parent.parent / "data" / "mlflow" / "1.30.1-onnx"
 MODEL = ARTIFACT / "model" / "model.onnx"
@@ -77,13 +79,14 @@ def test_a_run_that_is_killed_after_any_stage_leaves_nothing_to_the_next(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("passes", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("passes", "signed"), [(0.0, False), (0.5, True), (1.0, False)])
 def test_a_server_never_loads_half_of_what_is_killed_in_a_store(
-    s3: S3Bucket, tmp_path: Path, passes: float
+    s3: S3Bucket, tmp_path: Path, passes: float, signed: bool
 ) -> None:
     port = int(s3.endpoint.rpartition(":")[2])
     url = s3.url("served")
-    command = convert_command(str(MODEL), url)
+    private, public = new_pair(tmp_path)
+    command = convert_command(str(MODEL), url, *(("--sign", str(private)) if signed else ()))
     with gate_before(port) as gate:
         through_gate = s3.environ() | {"S3_ENDPOINT": f"http://127.0.0.1:{gate.port}"}
         assert run_to_its_end(command, through_gate).returncode == 0
@@ -102,6 +105,9 @@ def test_a_server_never_loads_half_of_what_is_killed_in_a_store(
 
     assert not server.wrong
     assert str(server.served[-1]) == max(finished, key=int)
+    for number in sorted(finished) if signed else ():
+        checks = Checks(key=str(public))
+        assert recheck(f"{url}/{number}", environ=s3.environ(), checks=checks).is_good
 
 
 def killed_at(command: list[str], port: int, point: int, passes: float, environ: dict[str, str]) -> str:
