@@ -28,6 +28,9 @@ def model(tmp_path: Path) -> Path:
         ("double", "t", 2 * X),
         ("plus:0", "u", 2 * X + 1),
         ("0:plus", "t", 2 * X),
+        ("0:u", "t", 2 * X),
+        ("u:0", "u", 2 * X + 1),
+        ("0:y", "u", 2 * X + 1),
         ("y", "y", -(2 * X + 1)),
     ],
 )
@@ -47,7 +50,7 @@ def test_several_outputs_come_in_the_order_asked_for(model: Path, tmp_path: Path
     np.testing.assert_allclose(run(result, x=X)["t"], 2 * X)
 
 
-@pytest.mark.parametrize("cut", ["t", "double:0", "plus", "0:plus", "t{f32}", "plus[?,3]"])
+@pytest.mark.parametrize("cut", ["t", "double:0", "plus", "0:plus", "t:0", "0:u", "t{f32}", "plus[?,3]"])
 def test_cut_at_tensor_node_and_port(model: Path, tmp_path: Path, cut: str) -> None:
     result = converted(model, tmp_path, input=cut)
 
@@ -375,7 +378,12 @@ def test_a_shape_that_the_model_cannot_take_is_the_users_fault(tmp_path: Path) -
         ),
         ({"output": "t,double"}, "output", "`t` and `double` are the same place"),
         ({"output": "two"}, "output", "`two` is a constant"),
-        ({"input": "plus[2,3]", "output": "double"}, "output", "`double` in `output` is cut off by `plus`"),
+        (
+            {"input": "plus[2,3]", "output": "double"},
+            "input",
+            "the output `t` is cut off by `plus` in `input`",
+        ),
+        ({"input": "plus:0"}, "input", "the output `y` is cut off by `plus:0` in `input`"),
     ],
 )
 def test_what_cannot_be_asked_for(

@@ -49,7 +49,7 @@ class OnnxSource:
         self.notes: tuple[str, ...] = ()
         self._graph = onnx_graph.read_graph(self._model)
         self._nodes = {node.name: node for node in reversed(self._graph.nodes) if node.name}
-        self._produced = frozenset(self._graph.producers)
+        self._produced = self._graph.producers
         self._probed: Mapping[str, OnnxValue] = {}
         self.inputs: Sequence[Tensor] = _tensors(self._graph.inputs)
         self.outputs: Sequence[Tensor] = _tensors(self._graph.outputs)
@@ -159,7 +159,8 @@ class OnnxSource:
             ports: Sequence[str] = node.inputs if default_input and node.inputs else node.outputs
             return next(filter(None, ports), None)
         in_port, node_name, out_port = split_port(name)
-        found = self._nodes.get(node_name)
+        # a node without a name goes by that of its output, as in mo
+        found = self._nodes.get(node_name) or self._produced.get(node_name)
         if found is None or (in_port is None and out_port is None):
             return None
         ports, port = (found.inputs, in_port) if in_port is not None else (found.outputs, out_port)

@@ -31,7 +31,7 @@ def make_plan(source: GraphSource, arguments: OptimizerArguments) -> Plan:
     _check_frozen_shapes(planned)
     outputs = tuple(_output(source, name) for name in arguments.output)
     _refuse_same(zip(arguments.output, outputs, strict=True), "output")
-    _refuse_output_of_cut(arguments.output, outputs, planned)
+    _refuse_output_of_cut(source, outputs, planned)
     named = {entry.name for entry in arguments.input if entry.name}
     fed = any(each.typed in named and each.value is None for each in planned)
     return Plan(tuple(planned), fed, outputs)
@@ -58,15 +58,15 @@ def _refuse_same(places: Iterable[tuple[str, str]], parameter: str) -> None:
             )
 
 
-def _refuse_output_of_cut(typed: Sequence[str], outputs: Sequence[str], planned: list[PlannedInput]) -> None:
-    """Raise `RequestError` if what is cut off by `input` is asked for by `output`."""
+def _refuse_output_of_cut(source: GraphSource, outputs: Sequence[str], planned: list[PlannedInput]) -> None:
+    """Raise `RequestError` if `input` cuts off an output, which `output` names or else the model has."""
     cuts = {each.point.name: each.typed for each in planned if not each.point.original}
-    for name, output in zip(typed, outputs, strict=True):
+    for output in outputs or [tensor.name for tensor in source.outputs]:
         if output in cuts:
             raise RequestError(
-                f"`{name}` in `output` is cut off by `{cuts[output]}` in `input`, so nothing computes it",
-                hint="name an output behind the cut",
-                parameter="output",
+                f"the output `{output}` is cut off by `{cuts[output]}` in `input`, so nothing computes it",
+                hint="name outputs behind the cut with `output`",
+                parameter="input",
             )
 
 
