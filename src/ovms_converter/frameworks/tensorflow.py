@@ -102,13 +102,19 @@ class _Graph:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `run`."""
+        unknown = sorted(inputs.keys() - self._inputs.keys())
+        if unknown:
+            raise ModelError(f"the graph has no input `{unknown[0]}`")
         feed = {}
-        for name, values in inputs.items():
-            if name not in self._inputs:
-                raise ModelError(f"the graph has no input `{name}`")
-            tensor = self._graph.get_tensor_by_name(self._inputs[name])
+        for name, place in self._inputs.items():
+            tensor = self._graph.get_tensor_by_name(place)
             dtype = tensor.dtype.base_dtype.as_numpy_dtype
-            feed[tensor] = values.astype(object) if dtype is object else values.astype(dtype)
+            if name in inputs:
+                values = inputs[name]
+                feed[tensor] = values.astype(object) if dtype is object else values.astype(dtype)
+            elif tensor.op.type == "Placeholder" and tensor.shape.rank is not None:
+                # Nothing in the result depends on it, but the call of a function takes it.
+                feed[tensor] = np.zeros([size or 1 for size in tensor.shape.as_list()], dtype)
         found = self._session.run(self._outputs, feed)
         return {name: _plain(values) for name, values in found.items()}
 
@@ -137,7 +143,7 @@ def _initializers(meta: Any) -> Iterable[str]:
 
 
 def _part(graph: Any, names: Sequence[str]) -> Any:
-    """The nodes that `names` need, without where they shall be placed, and the functions that these call."""
+    """The nodes that `names` need, and the functions that these call, without hints of place and shape."""
     known = {node.name: node for node in graph.node}
     waiting, used = [name for name in names if name in known], set[str]()
     while waiting:
@@ -161,7 +167,8 @@ def _part(graph: Any, names: Sequence[str]) -> Any:
     for nodes in (part.node, *(function.node_def for function in part.library.function)):
         for node in nodes:
             node.device = ""
-            node.attr.pop("_class", None)
+            for hint in ("_class", "_output_shapes"):
+                node.attr.pop(hint, None)
     return part
 
 

@@ -167,7 +167,7 @@ def _fitted(
 
 
 def _rows(arrays: Mapping[str, Array], numbers: Array) -> dict[str, Array]:
-    return {name: np.ascontiguousarray(array[numbers]) for name, array in arrays.items()}
+    return {name: np.asarray(array[numbers], order="C") for name, array in arrays.items()}
 
 
 def _shape(port: ov.Output) -> tuple[int | None, ...] | None:

@@ -266,7 +266,7 @@ class _Interpreter:
             found = [values for name, values in inputs.items() if name in _called(port)]
             if not found:
                 raise ReferenceError("an input of the source got no value")
-            feed.append(np.ascontiguousarray(found[0].astype(port.get_element_type().to_dtype())))
+            feed.append(np.asarray(found[0].astype(port.get_element_type().to_dtype()), order="C"))
         try:
             results = evaluate(self._model, feed)
         except NATIVE_ERRORS as error:

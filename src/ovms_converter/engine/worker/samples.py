@@ -16,7 +16,7 @@ _SIZES = (1, 2, 8, 16, 32, 64, 224)
 _LONGEST = 1 << 26
 """No input has more elements than this: a guess must not be what runs out of memory."""
 
-_FREE_RANKS = (2, 4, 1, 3)
+_FREE_RANKS = (2, 4, 1, 3, 0)
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -99,7 +99,7 @@ def fill(
 
 def _shape(partial: ov.PartialShape, sizes: Sizes) -> Shape:
     if partial.rank.is_dynamic:
-        return (sizes.batch, *[sizes.other] * (sizes.rank - 1))
+        return (sizes.batch, *[sizes.other] * (sizes.rank - 1)) if sizes.rank else ()
     return tuple(
         _size(dimension, sizes.other if index else sizes.batch) for index, dimension in enumerate(partial)
     )

@@ -61,7 +61,7 @@ class InputTreatment:
             dtype = values.dtype if values.dtype.kind == "f" else np.float32
             numbers = values.astype(np.float64) - self._along(self.mean, 0.0, values.ndim)
             values = (numbers / self._along(self.scale, 1.0, values.ndim)).astype(dtype)
-        return np.ascontiguousarray(values)
+        return np.asarray(values, order="C")
 
     def back(self, values: Array, dtype: "np.dtype[np.generic]") -> Array:
         """A value for the result of which `forward` makes the given one, as near as its type allows."""
@@ -75,7 +75,7 @@ class InputTreatment:
         if dtype.kind in "iu" and values.dtype.kind == "f":
             limits = np.iinfo(dtype.name)
             values = np.clip(np.rint(values.astype(np.float64)), limits.min, limits.max)
-        return np.ascontiguousarray(values).astype(dtype)
+        return np.asarray(values, order="C").astype(dtype)
 
     def _along(self, values: Sequence[float], default: float, rank: int) -> "npt.NDArray[np.float64]":
         """The values in the shape that goes with an array of a rank."""
@@ -109,7 +109,7 @@ class Treatment:
         found = {}
         for name, (source, order) in self.outputs.items():
             values = results[source]
-            found[name] = values if order is None else np.ascontiguousarray(values.transpose(order))
+            found[name] = values if order is None else np.asarray(values.transpose(order), order="C")
         return found
 
     @classmethod
