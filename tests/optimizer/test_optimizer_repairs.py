@@ -12,10 +12,11 @@ from onnx import TensorProto, helper
 
 from optimizer_models import Array, converted, names, run, value
 from ovms_converter.optimizer.native import opset13, ov
-from ovms_converter.optimizer.repairs import ONNX_REPAIRS, REPAIRS
+from ovms_converter.optimizer.repairs import REPAIRS
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
+from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 
-REDUCTIONS = [repair.operation for repair in ONNX_REPAIRS]
+REDUCTIONS = [repair.operation for repair in REDUCE_AXES]
 X = np.random.RandomState(0).rand(3, 4, 5).astype(np.float32) * 4 + 0.5
 
 
@@ -238,6 +239,6 @@ def test_what_is_left_alone_for_another_input_in_between_is_right(keep: bool) ->
 def test_every_repair_says_what_it_is_for() -> None:
     assert len({repair.name for repair in REPAIRS}) == len(REPAIRS)
     for repair in REPAIRS:
-        assert repair.issue.startswith("https://github.com/openvinotoolkit/openvino/issues/")
+        assert repair.issue.startswith("https://github.com/openvinotoolkit/openvino/")
         assert repair.versions
         assert repair.fault

@@ -139,7 +139,11 @@ def _read(
             input_model = source.edited(plan)
             finish = input_model.convert
         else:
-            front_end = ov.frontend.FrontEndManager().load_by_framework(source.framework)
+            front_end = (
+                source.front_end()
+                if isinstance(source, OnnxSource)
+                else ov.frontend.FrontEndManager().load_by_framework(source.framework)
+            )
             input_model = front_end.load(str(prepared))
             finish = partial(front_end.convert, input_model)
         shapes.set_shapes(input_model, source, plan)

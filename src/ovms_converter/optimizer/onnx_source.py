@@ -16,6 +16,7 @@ from ovms_converter.optimizer.onnx_graph import OnnxValue
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS, by_operation
 from ovms_converter.optimizer.repairs.onnx_nodes import asked_opset, opset_import, repaired_graph
+from ovms_converter.optimizer.repairs.translation import OPSET_IMPORT, extensions
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
 from ovms_converter.optimizer.suggestions import counted
 from ovms_converter.optimizer.values import Dimension
@@ -34,7 +35,7 @@ class OnnxSource:
     """An `.onnx` file. Tensors keep their names in the result.
 
     Operations that OpenVINO would read wrongly are replaced, unless `repair` is False; `repairs` names what
-    the prepared model needed, and `notes` what else changed.
+    the prepared model needed, once it is read, and `notes` what else changed.
     """
 
     framework = "onnx"
@@ -45,7 +46,8 @@ class OnnxSource:
         self._opset = asked_opset(self._model)
         self._repair = repair
         self._repairs = by_operation(ONNX_REPAIRS, self._opset or 1) if repair else {}
-        self.repairs: frozenset[str] = frozenset()
+        self._moved: frozenset[str] = frozenset()
+        self.repairs: set[str] = set()
         self.notes: tuple[str, ...] = ()
         self._graph = onnx_graph.read_graph(self._model)
         self._nodes = {node.name: node for node in reversed(self._graph.nodes) if node.name}
@@ -88,10 +90,18 @@ class OnnxSource:
         """The front end uses the tensor's own name."""
         return names[0]
 
+    def front_end(self) -> ov.frontend.FrontEnd:
+        """What reads the prepared model, with the rules of our own that its repairs need."""
+        front_end = ov.frontend.FrontEndManager().load_by_framework(self.framework)
+        moved = [each for each in ONNX_REPAIRS if each.name in self._moved]
+        for extension in extensions(moved, self.repairs):
+            front_end.add_extension(extension)
+        return front_end
+
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The file itself if it can be read as it is, else a rewritten one that refers to its weights."""
         if any(self._is_unknown(planned) for planned in (*plan.cuts, *plan.frozen)):
-            self._probed = _probe(self.prepare(Plan(), scratch))
+            self._probed = self._probe(self.prepare(Plan(), scratch))
         weights = sidecar.Weights()
         start = self._graph_start()
         edited = bool(plan.cuts or plan.frozen or plan.outputs)
@@ -101,7 +111,11 @@ class OnnxSource:
         present = {name: each for name, each in self._repairs.items() if name.encode() in graph}
         repaired = repaired_graph(memoryview(graph), present)
         if repaired is not None:
-            graph, self.repairs = repaired
+            graph, names = repaired
+            self._moved = frozenset(
+                each.name for each in self._repairs.values() if each.translate and each.name in names
+            )
+            self.repairs |= names - self._moved
         lowered = self._lowered(graph) if self._repair else None
         if lowered is not None:
             graph, self.notes = lowered.graph, lowered.notes
@@ -121,6 +135,7 @@ class OnnxSource:
                 else bytes(self._model[item.start : item.end])
                 for item in fields(self._model)
             )
+            + OPSET_IMPORT
             + (opset_import(_PLAIN_OPSET) if lowered is not None and self._opset is None else b"")
         )
         return prepared
@@ -129,6 +144,25 @@ class OnnxSource:
         """The graph without operators of ai.onnx.ml; None if it has none."""
         version = asked_opset(self._model, (CLASSICAL_DOMAIN,)) or 1
         return lowered_graph(memoryview(graph), self._opset or _PLAIN_OPSET, version)
+
+    def _probe(self, path: Path) -> dict[str, OnnxValue]:
+        """Types and shapes of all tensors as OpenVINO infers them; nothing if it cannot read the model."""
+        found: dict[str, OnnxValue] = {}
+        try:
+            with native_errors("the model cannot be read"):
+                front_end = self.front_end()
+                operations = front_end.convert(front_end.load(str(path))).get_ordered_ops()
+        except ModelError:
+            return found
+        for operation in operations:
+            for port in operation.outputs():
+                shape = port.get_partial_shape()
+                sizes = None
+                if shape.rank.is_static:
+                    sizes = tuple(size.get_length() if size.is_static else None for size in shape)
+                for name in port.get_names():
+                    found[name] = OnnxValue(name, str(port.get_element_type().get_type_name()), sizes)
+        return found
 
     def _place_external_files(self, directory: Path) -> None:
         """Put the external data beside the rewritten graph; all of it must lie in the model's directory."""
@@ -252,23 +286,3 @@ def _map(path: Path) -> memoryview:
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except ValueError:
         raise CorruptModelError(f"`{path.name}` is empty") from None
-
-
-def _probe(path: Path) -> dict[str, OnnxValue]:
-    """Types and shapes of all tensors as OpenVINO infers them; nothing if it cannot read the whole model."""
-    found: dict[str, OnnxValue] = {}
-    try:
-        with native_errors("the model cannot be read"):
-            front_end = ov.frontend.FrontEndManager().load_by_framework("onnx")
-            operations = front_end.convert(front_end.load(str(path))).get_ordered_ops()
-    except ModelError:
-        return found
-    for operation in operations:
-        for port in operation.outputs():
-            shape = port.get_partial_shape()
-            sizes = None
-            if shape.rank.is_static:
-                sizes = tuple(size.get_length() if size.is_static else None for size in shape)
-            for name in port.get_names():
-                found[name] = OnnxValue(name, str(port.get_element_type().get_type_name()), sizes)
-    return found

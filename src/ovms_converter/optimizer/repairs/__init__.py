@@ -1,4 +1,4 @@
-"""Where OpenVINO is known to compute wrong numbers, and what it gets instead: a module each, and their list.
+"""Where OpenVINO refuses or computes wrong numbers, and what it gets instead: a module each, and their list.
 
 A repair goes when the oldest OpenVINO that is supported no longer needs it; a test tells when the
 installed one does not.
@@ -6,15 +6,42 @@ installed one does not.
 
 from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repair, by_operation
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
+from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
+from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
 from ovms_converter.optimizer.repairs.onnx_classical import CLASSICAL
+from ovms_converter.optimizer.repairs.onnx_cumulative import CUM_PROD
+from ovms_converter.optimizer.repairs.onnx_dft import DFT
+from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
+from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
+from ovms_converter.optimizer.repairs.onnx_spatial import DEFORM_CONV, DET, MAX_POOL, MAX_UNPOOL
+from ovms_converter.optimizer.repairs.onnx_state import CAUSAL_CONV, LINEAR_ATTENTION, TENSOR_SCATTER
+from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 
 __all__ = ["GRAPH_REPAIRS", "ONNX_REPAIRS", "REPAIRS", "GraphRepair", "OnnxRepair", "Repair", "by_operation"]
 
-ONNX_REPAIRS: tuple[OnnxRepair, ...] = REDUCE_AXES
+ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
+    *REDUCE_AXES,
+    *REWRITTEN,
+    *DFT,
+    ATTENTION,
+    BIT_SHIFT,
+    CAUSAL_CONV,
+    CELU,
+    CUM_PROD,
+    DEFORM_CONV,
+    DET,
+    LINEAR_ATTENTION,
+    MAX_POOL,
+    MAX_UNPOOL,
+    MOD,
+    NLL_LOSS,
+    SWIGLU,
+    TENSOR_SCATTER,
+)
 """Applied to ONNX nodes before a front end reads them."""
 
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE,)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, TILE_REPEATS)
 """Applied to the converted graph, of whatever format the source was."""
 
 REPAIRS: tuple[Repair, ...] = (*ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)

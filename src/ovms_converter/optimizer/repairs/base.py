@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ovms_converter.formats.wire import Message
-from ovms_converter.optimizer.native import Model
+from ovms_converter.optimizer.native import Model, ov
 
-__all__ = ["GraphRepair", "OnnxRepair", "Repair", "by_operation"]
+__all__ = ["GraphRepair", "OnnxRepair", "Repair", "Translate", "by_operation"]
+
+Translate: TypeAlias = Callable[["ov.frontend.NodeContext"], list["ov.Output"]]
+"""Makes OpenVINO's operations of a node; their outputs stand for the node's."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,18 @@ class Repair:
 class OnnxRepair(Repair):
     """A fault in reading an ONNX operation of the default domain.
 
-    `opsets`   the versions of the operation set in which the fault shows
-    `rewrite`  makes a `NodeProto` into several that compute the same; None if this one is read right
+    `opsets`     the versions of the operation set in which the fault shows
+    `rewrite`    makes a `NodeProto` into several that compute the same; None if this one is read right
+    `translate`  what reads the node that `rewrite` has put into a domain of ours; None if OpenVINO's own
+                 rules read what it made
+    `needed`     tells, once the types are known, whether OpenVINO's rule would have been wrong there
     """
 
     operation: str
     opsets: range
     rewrite: Callable[[Message], Sequence[bytes] | None]
+    translate: Translate | None = None
+    needed: Callable[["ov.frontend.NodeContext"], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
