@@ -56,9 +56,11 @@ class Bucket(Protocol):
     async def children(self, prefix: str) -> Sequence[str]:
         """The names directly below `prefix/`, of objects and of what would be directories."""
 
-    def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+    def stream(
+        self, key: str, start: int, end: int, entry: Entry, chunk: int = CHUNK
+    ) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `end` of the object that `entry` told of, in chunks of about
-        `CHUNK`.
+        `chunk` bytes.
 
         Raises `SourceChangedError` if it is another one by now, `RangeIgnoredError` if only the whole can be
         had.
@@ -154,7 +156,9 @@ class ObstoreBucket:
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rpartition("/")[2] for path in paths]
 
-    async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+    async def stream(
+        self, key: str, start: int, end: int, entry: Entry, chunk: int = CHUNK
+    ) -> AsyncIterator[bytes]:
         """See `Bucket.stream`."""
         from obstore import get_async
 
@@ -166,8 +170,8 @@ class ObstoreBucket:
         with self.told(key):
             answer = await get_async(self._once, key, options=options)
             self._refuse_other(key, start, answer.range[0], answer.meta, entry)
-            async for chunk in answer.stream(CHUNK):
-                yield chunk
+            async for data in answer.stream(chunk):
+                yield data
 
     async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:
         """See `Bucket.whole`."""

@@ -83,7 +83,9 @@ class JsonBucket:
                 return [path.rstrip("/").rpartition("/")[2] for path in paths]
             query["pageToken"] = token
 
-    async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+    async def stream(
+        self, key: str, start: int, end: int, entry: Entry, chunk: int = CHUNK
+    ) -> AsyncIterator[bytes]:
         """See `Bucket.stream`."""
         whole = (start, end) == (0, entry.size)
         headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
@@ -98,8 +100,8 @@ class JsonBucket:
                 raise SourceChangedError(
                     f"`{self.names.bucket}/{key}` changed while it was read", hint="run again"
                 )
-            while chunk := await asyncio.to_thread(self._chunk, answer):
-                yield chunk
+            while data := await asyncio.to_thread(self._chunk, answer, chunk):
+                yield data
         finally:
             answer.close()
 
@@ -154,11 +156,11 @@ class JsonBucket:
     def _object(self, key: str) -> str:
         return f"/storage/v1/b/{self._bucket}/o/{quote(key, safe='')}"
 
-    def _chunk(self, answer: "BaseHTTPResponse") -> bytes:
+    def _chunk(self, answer: "BaseHTTPResponse", size: int = CHUNK) -> bytes:
         from urllib3.exceptions import HTTPError
 
         try:
-            return answer.read(CHUNK)
+            return answer.read(size)
         except HTTPError:
             raise UnavailableError(f"`{self.names.endpoint}` broke the connection off") from None
 

@@ -72,10 +72,14 @@ class Patience:
             raise UnavailableError(f"`{self._what}` was not read to its end: the transfer was stopped")
 
     def failed(self, broken: Broken, moved: int = 0) -> None:
-        """Wait for another try, or raise `UnavailableError`. `moved` bytes arrived since the last failure."""
+        """Wait for another try, or raise `UnavailableError`. `moved` bytes arrived since the last failure;
+        after some progress, the next try follows at once.
+        """
         self.check()
         if moved >= self._limits.progress_bytes:
             self._failures, self._waited = 0, 0.0
+            if broken.wait is None:
+                return
         self._failures += 1
         if self._failures >= self._limits.attempts:
             raise UnavailableError(

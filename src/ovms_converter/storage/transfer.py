@@ -24,7 +24,7 @@ from typing import Any
 
 from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.base import Entry, FetchedFile, Progress
-from ovms_converter.storage.bucket import Bucket
+from ovms_converter.storage.bucket import CHUNK, Bucket
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, changed
 
 __all__ = ["Download", "Segment", "Wanted", "all_of", "receive", "received"]
@@ -51,6 +51,9 @@ NEAR = 16 << 20
 """Bytes of a large file that are still held when their digest is due; what is further on is read again."""
 _READ = 1 << 20
 
+FINE = 64 << 10
+"""Bytes handed over at a time after a break, until one request has brought as much as `CALM`."""
+CALM = 16 << 20
 FRUITLESS_TRIES = 8
 """Requests in a row that bring no byte before a transfer is given up; with the pauses about 15 s."""
 BYTES_PER_RETRY = 256 << 10
@@ -105,10 +108,11 @@ async def receive(
     """
     begun = segment.position
     fruitless = breaks = 0
+    chunk = CHUNK
     while segment.position < segment.end:
         before = segment.position
         try:
-            await _receive_once(bucket, wanted, segment, sink)
+            await _receive_once(bucket, wanted, segment, sink, chunk)
         except SourceChangedError:
             raise
         except RangeIgnoredError:
@@ -118,6 +122,8 @@ async def receive(
             fruitless = 0 if segment.position > before else fruitless + 1
             breaks += 1
             brought = segment.position - begun
+            # What came of a chunk before a break is lost.
+            chunk = CHUNK if segment.position - before > CALM else FINE
             if fruitless >= FRUITLESS_TRIES or breaks > FREE_RETRIES + brought // BYTES_PER_RETRY:
                 raise
             if fruitless:
@@ -125,12 +131,12 @@ async def receive(
 
 
 async def _receive_once(
-    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None]
+    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None], chunk_size: int
 ) -> None:
     """One request for the rest of a segment."""
     start, end = (segment.position, segment.end) if bucket.ranges else (0, wanted.size)
     arrived = start
-    stream = bucket.stream(wanted.key, start, end, wanted.entry)
+    stream = bucket.stream(wanted.key, start, end, wanted.entry, chunk_size)
     async with contextlib.aclosing(stream) as chunks:  # type: ignore[type-var]
         async for chunk in chunks:
             fresh = chunk[max(0, segment.position - arrived) : max(0, segment.end - arrived)]
