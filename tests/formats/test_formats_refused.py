@@ -39,15 +39,6 @@ CASES: list[tuple[str, str, bytes, str]] = [
     # format, file name, content, words of the hint
     ("keras.weights", "m.weights.h5", HDF5, "load the weights"),
     (
-        "pytorch.torchscript",
-        "m.pt",
-        archive("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"),
-        "torch.jit.load",
-    ),
-    ("pytorch.export", "m.pt2", archive("m/archive_format", "m/models/model.json"), "torch.export.load"),
-    ("pytorch.export", "m.pt2", archive("serialized_exported_program.json", "version"), "torch.export.load"),
-    ("pytorch.pickle", "m.pth", archive("m/data.pkl", "m/data/0"), "torch.onnx.export(model"),
-    (
         "pytorch.legacy",
         "m.pt",
         b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02",

@@ -16,9 +16,14 @@ _KERAS = Framework(
     exporting={"KERAS_BACKEND": "openvino"},
 )
 
+_TORCH = Framework("torch", "PyTorch")
+
 FRAMEWORKS: Mapping[str, Framework] = {
     "keras.keras": _KERAS,
     "keras.h5": _KERAS,
+    "pytorch.torchscript": _TORCH,
+    "pytorch.export": _TORCH,
+    "pytorch.pickle": _TORCH,
 }
 """Who exports which format, by the format's name."""
 

@@ -1,0 +1,303 @@
+"""What goes into a PyTorch program: names, types and shapes, from the first source that tells them.
+
+A program itself often says little. In this order: what the user asked for, MLflow's signature, MLflow's
+input example, the program (`.pt2` says all, TorchScript its names), the layer that reads the input. What
+comes of it is tried out in PyTorch before anything is exported.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ovms_converter.errors import RequestError
+from ovms_converter.formats.describe import signature_specs
+from ovms_converter.frameworks.base import ExportJob
+from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.values import InputEntry, Shape
+
+__all__ = ["Dims", "Input", "Settled", "sample", "settle", "wanted"]
+
+Dims = tuple[int | None, ...]
+
+_SIZES = (16, 32, 64, 224, 28, 8, 5, 299, 128, 256, 1)
+"""Sizes that are tried for dimensions of which nothing is known."""
+
+_TYPES = {
+    "boolean": "bool",
+    "bf16": "bfloat16",
+    "f16": "float16",
+    "f32": "float32",
+    "f64": "float64",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+    "u8": "uint8",
+}
+"""OpenVINO's names of element types → PyTorch's."""
+
+_TRIALS = 200
+"""How many combinations of shapes and types are tried out."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor that the program takes.
+
+    `name`   the public one; `own` the program's
+    `type`   PyTorch's name of it, None if not known
+    `shape`  None if even the rank is not known; None in it is a free dimension
+    `likely` shapes that the layer which reads it would accept, best first
+    """
+
+    own: str
+    type: str | None = None
+    shape: Dims | None = None
+    likely: tuple[Dims, ...] = ()
+    name: str = ""
+
+    def __str__(self) -> str:
+        dims = (
+            "..."
+            if self.shape is None
+            else ",".join("?" if size is None else str(size) for size in self.shape)
+        )
+        return f"{self.name}[{dims}]"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Inputs whose types and shapes are known, what the program makes of a sample of them, and notes.
+
+    `size` is what free dimensions but the batch had in that sample. `result` is None if the program could not
+    be tried out.
+    """
+
+    inputs: tuple[Input, ...]
+    result: object
+    size: int
+    notes: tuple[str, ...]
+
+
+def settle(own: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object], job: ExportJob) -> Settled:
+    """Decide names, types and shapes.
+
+    `call` runs the program. Raises `RequestError` with the option to give if a shape cannot be told.
+    """
+    known = _asked(_exemplified(_signed([replace(port, name=port.own) for port in own], job), job), job)
+    guessed = [port for port in known if port.shape is None]
+    unknown = [port for port in guessed if not port.likely]
+    if unknown:
+        raise _no_shape(unknown[0], known)
+    settled, result, size, why = _tried(known, call)
+    if settled is None:
+        if guessed:
+            raise _no_shape(guessed[0], known, why)
+        settled = [replace(port, type=port.type or "float32") for port in known]
+        return Settled(tuple(settled), None, size, (f"PyTorch does not run it on made-up inputs: {why}",))
+    notes = []
+    if guessed:
+        told = ", ".join(str(port) for port in settled if port.name in {each.name for each in guessed})
+        notes.append(f"the shape {told} is that of the layer which reads it; `--input_shape` says another")
+    fixed = [
+        str(after)
+        for before, after in zip(known, settled, strict=True)
+        if before.shape and before.shape[0] is None and after.shape and after.shape[0] == 1
+    ]
+    if fixed:
+        notes.append(f"the batch of {', '.join(fixed)} is fixed: the program runs with a batch of 1 only")
+    return Settled(tuple(settled), result, size, tuple(notes))
+
+
+def wanted(job: ExportJob) -> frozenset[str]:
+    """The inputs that the user or MLflow's signature names: they are taken even if they may be left out."""
+    entries = (job.signature or {}).get("inputs") or ()
+    signed = {str(entry["name"]) for entry in entries if isinstance(entry, dict) and entry.get("name")}
+    return frozenset(signed | {entry.name for entry in OptimizerArguments.parse(job.arguments).input})
+
+
+def _no_shape(port: Input, ports: Sequence[Input], why: str = "") -> RequestError:
+    others = ",".join("[?,?]" if each.name != port.name else "[1,3,224,224]" for each in ports)
+    return RequestError(
+        f"the program does not say which shape `{port.name}` has{f': {why}' if why else ''}",
+        hint=f"give the shape of {'every input' if len(ports) > 1 else 'the input'}, for example "
+        f"`--input_shape {others}`; the inputs are {', '.join(each.name for each in ports)}",
+        parameter="input_shape",
+    )
+
+
+def _signed(ports: list[Input], job: ExportJob) -> list[Input]:
+    """With the names, types and shapes of MLflow's signature, by name or else by position."""
+    if not job.signature:
+        return ports
+    specs = signature_specs(job.signature, "inputs")
+    entries = [entry for entry in job.signature.get("inputs") or () if isinstance(entry, dict)]
+    if len(specs) != len(ports):
+        return ports
+    columns = len(entries) != len(specs) or "tensor-spec" not in entries[0]
+    named = not columns and all(entry.get("name") for entry in entries)
+    if named and {spec.name for spec in specs} == {port.own for port in ports}:
+        by_name = {spec.name: spec for spec in specs}
+        specs = tuple(by_name[port.own] for port in ports)
+    signed = []
+    for port, spec in zip(ports, specs, strict=True):
+        shape = tuple(size if isinstance(size, int) else None for size in spec.shape or ())
+        # MLflow turns columns of any type into float32 for PyTorch.
+        type_ = port.type or (spec.type if not columns and hasattr(torch, spec.type) else None)
+        fits = port.shape is None or _fits(shape, port.shape)
+        signed.append(
+            replace(
+                port,
+                name=spec.name if named else port.name,
+                type=type_,
+                shape=_narrowed(shape, port.shape) if fits and spec.shape is not None else port.shape,
+            )
+        )
+    return signed
+
+
+def _fits(shape: Dims, own: Dims) -> bool:
+    return len(shape) == len(own) and all(
+        one is None or other is None or one == other for one, other in zip(shape, own, strict=True)
+    )
+
+
+def _narrowed(shape: Dims, own: Dims | None) -> Dims:
+    if own is None:
+        return shape
+    return tuple(other if one is None else one for one, other in zip(shape, own, strict=True))
+
+
+def _exemplified(ports: list[Input], job: ExportJob) -> list[Input]:
+    """With the shapes of MLflow's input example, whose first dimension is the batch."""
+    if job.example is None or all(port.shape is not None for port in ports):
+        return ports
+    with suppress(OSError, ValueError, RecursionError):
+        arrays = _example_arrays(json.loads(job.example.read_text("utf-8")))
+        if len(arrays) == len(ports):
+            values = [arrays.get(port.own, array) for port, array in zip(ports, arrays.values(), strict=True)]
+            return [
+                replace(
+                    port,
+                    shape=port.shape if port.shape is not None else (None, *array.shape[1:]),
+                    type=port.type or ("int64" if array.dtype.kind in "iu" else None),
+                )
+                if array.ndim
+                else port
+                for port, array in zip(ports, values, strict=True)
+            ]
+    return ports
+
+
+def _example_arrays(value: Any) -> dict[str, "np.ndarray[Any, np.dtype[Any]]"]:
+    """The arrays in an input example, as MLflow 1 to 3 write it. Raises ValueError for anything else."""
+    if isinstance(value, dict) and set(value) == {"inputs"}:
+        value = value["inputs"]
+    if isinstance(value, dict) and isinstance(value.get("dataframe_split"), dict):
+        value = value["dataframe_split"]
+    if isinstance(value, dict) and "data" in value and set(value) <= {"data", "columns", "index"}:
+        value = value["data"]
+    arrays = {
+        str(name): np.array(item)
+        for name, item in (value if isinstance(value, dict) else {"": value}).items()
+    }
+    if any(array.dtype.kind not in "fiub" for array in arrays.values()):
+        raise ValueError("no numbers")
+    return arrays
+
+
+def _asked(ports: list[Input], job: ExportJob) -> list[Input]:
+    """With the shapes and types that the user gave, by name or by position."""
+    arguments = OptimizerArguments.parse(job.arguments)
+    entries = list(arguments.input) or [InputEntry("", shape=shape) for shape in arguments.input_shape]
+    asked = []
+    for position, port in enumerate(ports):
+        names = (port.name, port.own, f"{port.name}:0")
+        entry = next((each for each in entries if each.name in names), None)
+        if entry is None and position < len(entries) and not entries[position].name:
+            entry = entries[position]
+        if entry is not None:
+            port = replace(
+                port,
+                shape=port.shape if entry.shape is None else _dims(entry.shape),
+                type=port.type if entry.type is None else port.type or _TYPES.get(entry.type),
+            )
+        asked.append(port)
+    return asked
+
+
+def _dims(shape: Shape) -> Dims:
+    return tuple(size.low if size.static else None for size in shape.dimensions)
+
+
+def _tried(
+    ports: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object]
+) -> tuple[list[Input] | None, object, int, str]:
+    """The first types and shapes that the program runs with, the result, the size tried, or why none does."""
+    why = ""
+    for trial in itertools.islice(_candidates(ports), _TRIALS):
+        for batch in (2, 1):
+            for size in _SIZES if any(None in (port.shape or ())[1:] for port in trial) else _SIZES[:1]:
+                values = sample(trial, batch, size)
+                try:
+                    result = call(values)
+                except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError) as error:
+                    why = why or _first_line(error)
+                    continue
+                return (trial if batch == 2 else [_of_batch_1(port) for port in trial]), result, size, ""
+    return None, None, _SIZES[0], why
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("RuntimeError:", "IndexError:"))] or lines
+    return told[-1 if told is not lines else 0][:200] if told else type(error).__name__
+
+
+def _of_batch_1(port: Input) -> Input:
+    if port.shape and port.shape[0] is None:
+        return replace(port, shape=(1, *port.shape[1:]))
+    return port
+
+
+def _candidates(ports: Sequence[Input]) -> Iterator[list[Input]]:
+    shapes = [[port.shape] if port.shape is not None else list(port.likely) for port in ports]
+    types = [
+        [port.type] if port.type else ["float32", "int64", "float16", "bfloat16", "float64", "bool"]
+        for port in ports
+    ]
+    # Inputs of one rank and type are more likely than any mixture.
+    combinations = sorted(
+        itertools.islice(itertools.product(itertools.product(*types), itertools.product(*shapes)), 5000),
+        key=lambda pair: (len(set(pair[0])), len({len(shape) for shape in pair[1]})),
+    )
+    for kinds, dims in combinations:
+        yield [
+            replace(port, type=kind, shape=shape)
+            for port, kind, shape in zip(ports, kinds, dims, strict=True)
+        ]
+
+
+def sample(ports: Sequence[Input], batch: int, size: int) -> list[torch.Tensor]:
+    """Made-up values: noise for floats, zeros for indices, ones for truth values."""
+    generator = torch.Generator().manual_seed(0)
+    values = []
+    for port in ports:
+        dims = [
+            batch if known is None and not position else size if known is None else known
+            for position, known in enumerate(port.shape or ())
+        ]
+        kind = getattr(torch, port.type or "float32")
+        if kind.is_floating_point:
+            values.append(torch.randn(dims, generator=generator).to(kind))
+        else:
+            values.append(
+                torch.ones(dims, dtype=kind) if kind is torch.bool else torch.zeros(dims, dtype=kind)
+            )
+    return values
