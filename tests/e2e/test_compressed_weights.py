@@ -52,7 +52,7 @@ def test_a_compressed_version_tells_how_it_was_made(model: Path, tmp_path: Path)
     record = record_of(tmp_path / "out/1")
     assert record["parameters"]["weights"] == {"value": "int8", "origin": "flag"}
     assert str(record["versions"]["nncf"]).startswith("3.")
-    assert str(record["verification"]).startswith("equal to ONNX Runtime")
+    assert str(record["verification"]).startswith("on average within 0.")
     assert (tmp_path / "out/1/dense.bin").stat().st_size < model.stat().st_size / 3
 
 

@@ -26,6 +26,11 @@ class Tolerance:
     relative: float
     on_average: bool = False
 
+    @property
+    def verdict(self) -> str:
+        """What may be said of outputs that are within it."""
+        return f"on average within {self.relative:.2g} of" if self.on_average else "equal to"
+
 
 FULL_PRECISION = Tolerance(5e-4)
 """Between two correct f32 implementations of deep networks: summation in another order, fused operations."""
