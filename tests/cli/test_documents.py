@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, FakePipeline
+from ovms_converter.cli.commands.verify import command as verify
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -40,7 +41,10 @@ def test_every_command_is_accepted(
     environ = dict(word.split("=", 1) for word in words[:start])
     if words[1:] == ["convert"] and not environ:
         environ = {"FUSEML_INPUT_MODEL": "s3://models/run42/model"}
-    argv = ["convert" if word in ("doctor", "inspect", "verify") else word for word in words[start + 1 :]]
+    if words[start + 1] == "verify":  # its options are its own
+        assert verify.make_context("verify", words[start + 2 :]).params["url"]
+        return
+    argv = ["convert" if word in ("doctor", "inspect") else word for word in words[start + 1 :]]
     finished = command(*argv, **environ)
     assert finished.code == 0, finished.err
     assert fake.requests

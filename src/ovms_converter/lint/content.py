@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.lint.findings import Findings, Severity
 from ovms_converter.lint.names import Layout, model_files
-from ovms_converter.repository import RECORD, Version
+from ovms_converter.repository import RECORD, SIGNATURE, Version
 from ovms_converter.repository.graph import Graph, GraphPort, read_graph
 from ovms_converter.repository.releases import minimum_openvino
-from ovms_converter.repository.versions import read_record
+from ovms_converter.repository.versions import members, read_record
 from ovms_converter.storage.base import Destination
 
 __all__ = ["GraphFacts", "check_content"]
@@ -56,6 +56,8 @@ def _check_record(destination: Destination, layout: Layout, version: Version, fi
     if record is None:
         findings.warning("invalid-record", path, "it is not the record that this program writes")
         return
+    if members(record) - record["files"].keys() - version.files.keys():
+        findings.warning("invalid-record", path, f"it tells of `{SIGNATURE}`, which is not there")
     for name, facts in record["files"].items():
         entry = version.files.get(name)
         if entry and entry.size not in (None, facts.get("size")):

@@ -258,6 +258,8 @@ def _made(story: Story) -> Iterator[Html]:
         rows.append(["Oldest release that reads it", f"OpenVINO {story.minimum_openvino}"])
     if story.fingerprint:
         rows.append(["Fingerprint", tag("code", story.fingerprint)])
+    if story.signed_by:
+        rows.append(["Signed with the key (not checked here)", tag("code", story.signed_by)])
     yield _table("", ["What", "Which"], rows)
 
 

@@ -72,6 +72,7 @@ class Story:
     `without_effect`  the parameters that were accepted and change nothing, each with the reason or ""
     `versions`   the programs that made it, by name
     `minimum_openvino`  the oldest release that reads it, "" if that is not known
+    `signed_by`  the fingerprint of the key, as the record tells it; "" for none
     `run`        None where the version was looked at later
     """
 
@@ -95,6 +96,7 @@ class Story:
     versions: Mapping[str, str]
     minimum_openvino: str
     fingerprint: str
+    signed_by: str = ""
     run: Run | None = None
 
     @property
@@ -159,6 +161,7 @@ def _story(
         parameters=tuple(
             Parameter(name, _text(_mapping(item).get("value")), _text(_mapping(item).get("origin")))
             for name, item in given.items()
+            if _mapping(item).get("origin") != "default"
         ),
         without_effect=_without_effect(record.get("without_effect"), given),
         inputs=_ports(record.get("inputs")),
@@ -180,6 +183,7 @@ def _story(
         versions=_texts(record.get("versions")),
         minimum_openvino=_text(record.get("minimum_openvino")),
         fingerprint=_text(record.get("fingerprint")),
+        signed_by=_text(record.get("signed_by")),
         run=run,
     )
 
