@@ -76,7 +76,12 @@ def probe_encryption(
 
 
 def _has_plain_etag(url: str, network: Network) -> bool:
-    headers = ask("HEAD", url, network, patience=2).headers
+    from urllib3.exceptions import HTTPError
+
+    try:
+        headers = ask("HEAD", url, network, patience=2).headers
+    except HTTPError:
+        return True
     kind = headers.get("x-amz-server-side-encryption", "")
     return not kind.startswith("aws:kms") and "x-amz-server-side-encryption-customer-algorithm" not in headers
 
@@ -90,9 +95,9 @@ def ask(
     body: str | None = None,
     patience: int = 3,
 ) -> "BaseHTTPResponse":
-    """The answer to one small request, tried again `patience` times; without a `network` it goes straight.
+    """The answer to one small request, whatever its status, tried again `patience` times.
 
-    Raises `urllib3.exceptions.HTTPError`.
+    Without a `network` it goes straight. Raises `urllib3.exceptions.HTTPError`.
     """
     import urllib3
 
@@ -100,7 +105,9 @@ def ask(
         "cert_reqs": "CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
         "ca_certs": network.ca_bundle.value if network and network.ca_bundle else None,
         "timeout": network.idle_seconds if network else 10,
-        "retries": urllib3.Retry(patience, backoff_factor=0.3, status_forcelist=(429, 500, 503)),
+        "retries": urllib3.Retry(
+            patience, backoff_factor=0.3, status_forcelist=(429, 500, 503), raise_on_status=False
+        ),
     }
     proxy = proxy_for(HttpUrl.parse(url), network.proxies) if network else None
     with urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options) as pool:
