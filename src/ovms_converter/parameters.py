@@ -134,7 +134,7 @@ _LOCATIONS = (
         default="auto",
         choices=(
             "auto", "mlflow", "onnx", "tensorflow.saved_model", "tflite", "paddle", "tensorflow.frozen",
-            "openvino.ir", "keras.keras", "keras.h5",
+            "openvino.ir", "keras.keras", "keras.h5", "xgboost", "lightgbm",
         ),
         example="onnx",
     ),

@@ -1,25 +1,44 @@
-"""Gradient-boosting libraries' own files, by their first bytes."""
+"""Gradient-boosting libraries' own files: XGBoost's and LightGBM's are read here, without those libraries."""
 
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovms_converter.errors import UnsupportedModelError
+from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
+from ovms_converter.formats.boosting.lightgbm import header_of, read_lightgbm
+from ovms_converter.formats.boosting.model import Boosted
+from ovms_converter.formats.boosting.xgboost import is_ubjson, read_xgboost
 from ovms_converter.formats.refused import Refused, file_match, magic
-from ovms_converter.formats.tree import Sample
+from ovms_converter.formats.tree import Sample, Tree
+from ovms_converter.formats.words import naming, shown
 
-__all__ = ["ADVICE", "FORMATS"]
+__all__ = ["ADVICE", "FORMATS", "BoosterFormat", "read_booster"]
 
 ADVICE = (
-    "there is no export of boosted trees that OpenVINO runs (onnxmltools writes ai.onnx.ml trees); "
-    "serve it with a server for its library, such as MLServer"
+    "export it as ONNX where it was trained (`model.save_model('model.onnx', format='onnx')` for CatBoost) "
+    "and convert that"
 )
-"""What the owner of boosted trees can do."""
+"""What the owner of a booster that is not read here can do."""
+
+_LIGHTGBM = b"tree\nversion="
+_OLD_XGBOOST = (b"binf", b"CONFIG-offset:")
+_END = 1 << 14
+"""Bytes at the end of a model in which its objective is looked for."""
 
 
-_UBJSON_INTEGERS = (b"i", b"U", b"I", b"l", b"L")
+def read_booster(data: bytes) -> Boosted:
+    """A model from the bytes of its file. Raises `CorruptModelError` or `UnsupportedModelError`."""
+    normal = data[:64].replace(b"\r\n", b"\n")
+    return read_lightgbm(data.replace(b"\r\n", b"\n")) if normal.startswith(_LIGHTGBM) else read_xgboost(data)
 
 
 def _xgboost(sample: Sample) -> str | None:
     head = sample.head
-    if head.startswith((b"binf", b"CONFIG-offset:")):
+    if head.startswith(_OLD_XGBOOST):
         return "it has the old binary header `binf`"
-    if head[:1] == b"{" and head[1:2] in _UBJSON_INTEGERS and b"learner" in head[:64]:
+    if is_ubjson(head) and b"learner" in head[:64]:
         return "it is UBJSON with a `learner`"
     start = head[:512].lstrip()
     if start.startswith(b"{") and b'"learner"' in start[:256]:
@@ -27,19 +46,165 @@ def _xgboost(sample: Sample) -> str | None:
     return None
 
 
+def _lightgbm(sample: Sample) -> str | None:
+    head = sample.head[:64].replace(b"\r\n", b"\n")
+    return "it starts with `tree`, `version=`" if head.startswith(_LIGHTGBM) else None
+
+
+def _refuse_old_xgboost(tree: Tree, model: SourceModel) -> None:
+    if tree.sample(model.path).head.startswith(_OLD_XGBOOST):
+        raise UnsupportedModelError(
+            f"{shown(model.path)} is an XGBoost model in the old binary format, which XGBoost itself reads "
+            f"no more since 3.1: {model.evidence}",
+            hint="with `pip install 'xgboost<3.1'` run `python -c \"import xgboost; "
+            "xgboost.Booster(model_file='model.xgb').save_model('model.json')\"` and convert model.json",
+        )
+
+
+def _nothing(tree: Tree, model: SourceModel) -> None:
+    del tree, model
+
+
+@dataclass(frozen=True)
+class BoosterFormat:
+    """A `Format` of one file that holds boosted trees.
+
+    `match`   gives the evidence that a file is of this format, or None
+    `check`   raises `ModelError` for what the first bytes tell to be unsupported
+    `details` adds what the beginning and the end of the file tell
+    """
+
+    name: str
+    title: str
+    match: Callable[[Sample], str | None]
+    details: Callable[[Sample], ModelDescription]
+    check: Callable[[Tree, SourceModel], None] = _nothing
+    suffixes: tuple[str, ...] = ()
+    convertible: bool = True
+
+    def find(self, tree: Tree) -> Iterator[SourceModel]:
+        """Every file of this format."""
+        for path, needs, evidence in file_match(self.match)(tree):
+            yield SourceModel(self.name, path, needs, Path(path).stem or "model", evidence)
+
+    def confirm(self, tree: Tree, model: SourceModel) -> None:
+        """Refuse what `check` refuses."""
+        self.check(tree, model)
+
+    def companions(
+        self, _root: Path, _model: SourceModel, _files: Files | None, _cut: bool
+    ) -> tuple[str, ...]:
+        """Nothing: the file is whole."""
+        return ()
+
+    def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
+        """Objective, features and trees, as far as a few bytes tell."""
+        with naming(model.path):
+            found = self.details(tree.sample(model.path))
+        return ModelDescription(
+            self.name,
+            self.title,
+            model.evidence,
+            producer=found.producer,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            notes=found.notes,
+        )
+
+
+def _described(
+    producer: str,
+    features: int | None,
+    groups: int,
+    objective: str | None,
+    trees: int | None,
+    *,
+    classes: bool,
+) -> ModelDescription:
+    """The names and shapes that the converted model will have."""
+    count = max(groups, 2)
+    outputs = (
+        (TensorSpec("label", "int64", (None,)), TensorSpec("probabilities", "float32", (None, count)))
+        if classes
+        else (TensorSpec("prediction", "float32", (None,) if groups < 2 else (None, groups)),)
+    )
+    notes = [f"objective {objective}" if objective else "", f"{trees} trees" if trees is not None else ""]
+    return ModelDescription(
+        "",
+        "",
+        "",
+        producer=producer,
+        inputs=(TensorSpec("X", "float32", (None, features)),),
+        outputs=outputs if objective else (),
+        notes=tuple(filter(None, notes)),
+    )
+
+
+def _describe_lightgbm(sample: Sample) -> ModelDescription:
+    text = sample.read(0, _END).decode("utf-8", "replace").replace("\r\n", "\n")
+    header = header_of(text)
+    version = header.get("version", "")
+    trees = len(header["tree_sizes"].split()) if "tree_sizes" in header and "\nTree=" in text else None
+    return _described(
+        f"LightGBM (model {version})",
+        _count(header.get("max_feature_idx"), 1),
+        _count(header.get("num_tree_per_iteration")) or 1,
+        header.get("objective", "custom"),
+        trees,
+        classes=False,
+    )
+
+
+def _describe_xgboost(sample: Sample) -> ModelDescription:
+    """Names are sorted in the file: the trees' parameters are at its beginning, the learner's at its end."""
+    head = sample.head
+    if head.startswith(_OLD_XGBOOST):
+        return ModelDescription("", "", "", producer="XGBoost before 3.1")
+    start = max((sample.size or 0) - _END, 0)
+    tail = sample.read(start, _END)
+    objective = _value(tail, b"objective", b"name")
+    return _described(
+        "XGBoost",
+        _count(_value(tail, b"learner_model_param", b"num_feature")),
+        max(_count(_value(tail, b"learner_model_param", b"num_class")) or 1, 1),
+        objective,
+        _count(_value(head, b"gbtree_model_param", b"num_trees")),
+        classes=b"scikit_learn" in head and b"classifier" in head,
+    )
+
+
+def _value(data: bytes, mapping: bytes, name: bytes) -> str | None:
+    """The text of a name in a mapping near its beginning, in JSON and in UBJSON."""
+    at = data.rfind(mapping)
+    part = data[at : at + 512] if at >= 0 else b""
+    key = part.find(name, len(mapping))
+    rest = part[key + len(name) :] if key >= 0 else b""
+    found = re.match(rb'"\s*:\s*"([^"]*)"', rest)
+    if found:
+        return found[1].decode("utf-8", "replace")
+    if rest[:2] == b"SL" and len(rest) >= 10:
+        return rest[10 : 10 + int.from_bytes(rest[2:10], "big")].decode("utf-8", "replace")
+    return None
+
+
+def _count(text: str | None, more: int = 0) -> int | None:
+    return int(text) + more if text and text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
 FORMATS = (
-    Refused(
+    BoosterFormat(
         "xgboost",
         "an XGBoost model",
-        file_match(_xgboost),
-        ADVICE,
+        _xgboost,
+        _describe_xgboost,
+        check=_refuse_old_xgboost,
         suffixes=(".xgb", ".ubj", ".bst"),
     ),
-    Refused(
+    BoosterFormat(
         "lightgbm",
         "a LightGBM model",
-        magic(b"tree\nversion=", called="it starts with `tree`, `version=`"),
-        ADVICE,
+        _lightgbm,
+        _describe_lightgbm,
         suffixes=(".lgb", ".lgbm"),
     ),
     Refused(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ovms_converter.errors import ModelError, RequestError
-from ovms_converter.optimizer import shapes
+from ovms_converter.optimizer import boosters, shapes
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends
 from ovms_converter.optimizer.layouts import resolve_layouts
@@ -28,7 +28,7 @@ from ovms_converter.optimizer.transforms import apply_transformations, fold_shap
 
 __all__ = ["FORMATS", "Conversion", "convert", "open_model"]
 
-FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen", *FRAMEWORKS)
+FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen", *FRAMEWORKS, *boosters.FORMATS)
 """The formats that `convert` reads."""
 
 
@@ -110,6 +110,8 @@ def open_model(model: Path, format: str, arguments: OptimizerArguments) -> Graph
     source: GraphSource
     if format == "onnx":
         source = OnnxSource(model, repair=arguments.repairs != "off")
+    elif format in boosters.FORMATS:
+        source = boosters.BoosterSource(model)
     elif format == "tensorflow.frozen":
         source = read_frozen_graph(model)
     elif format == "tensorflow.saved_model":
