@@ -16,7 +16,7 @@ ROWS = (
     {"demo"},
     {"workflow"},
     {"pipeline", "diagnosis", "inspection", "lint", "recheck", "report"},
-    {"record", "acquisition", "verification_data", "jobs", "provenance"},
+    {"record", "acquisition", "foresight", "verification_data", "jobs", "provenance"},
     {"request"},
     {"repository"},
     {"storage", "engine"},

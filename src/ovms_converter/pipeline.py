@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ovms_converter._version import __version__
 from ovms_converter.acquisition import Acquisition, SourceState
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
@@ -29,9 +30,12 @@ from ovms_converter.events import (
     Note,
     Stage,
     StageFinished,
+    StageStarted,
+    StageTotal,
 )
+from ovms_converter.foresight import shortfalls
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.jobs import as_logged, conversion_job
+from ovms_converter.jobs import as_logged, conversion_job, programs
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.provenance import PrivateKey, manifest, sealed
 from ovms_converter.record import (
@@ -101,12 +105,14 @@ def run(request: ConversionRequest, *, environ: Mapping[str, str], listener: Lis
 class _Run:
     """One conversion and what it has learned so far.
 
-    `asked` is the request as it was made; `request` is what becomes of it once the model is known.
+    `asked` is the request as it was made; `request` is what becomes of it once the model is known, and
+    `format` the model's.
     """
 
     def __init__(self, request: ConversionRequest, environ: Mapping[str, str], listener: Listener) -> None:
         self.request = request
         self.asked = request
+        self.format: str | None = None
         self.key = PrivateKey.load(request.sign, environ) if request.sign else None
         self.listener = listener
         self.environ = environ
@@ -121,6 +127,8 @@ class _Run:
         self.example: Path | None = None
         self.calibration: Path | None = None
         self.beside = False
+        self.work = Path(tempfile.gettempdir())
+        self.warned = False
         self.when_converted: Callable[[], None] = lambda: None
 
     def outcome(self) -> Outcome:
@@ -129,6 +137,7 @@ class _Run:
             return known
         with ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
+            self.work = work
             engine: Engine | None = None
             if self.request.output_format == "openvino":
                 level = self.request.arguments.log_level or "ERROR"
@@ -147,7 +156,10 @@ class _Run:
             self.destination.check_writable()
             self._fetch_data(work)
             model, tree = self.acquisition.fetch(work / "source", self.stage)
+            if not self.request.input.is_remote:
+                self._foresee(sum(file.size for file in tree.files))
             self.request = replace(self.request, arguments=as_logged(self.request.arguments, model))
+            self.format = model.format
             self._check_output_format(model)
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
@@ -179,21 +191,30 @@ class _Run:
     def circumstances(self) -> Circumstances:
         """What decides the result beside the source and the parameters."""
         return Circumstances(
-            _programs(self.request),
+            programs(self.request, self.format),
             signer=self.key.fingerprint if self.key else None,
             calibration=digest(self.calibration) if self.calibration else None,
         )
 
     def _asked_digest(self) -> str:
-        return request_digest(self.asked, self.circumstances)
+        return request_digest(self.asked, replace(self.circumstances, programs=programs(self.asked, None)))
 
     def listen(self, event: Any) -> None:
-        """Pass an event on, keeping the time of each stage."""
+        """Pass an event on, keeping the time of each stage; the source's size tells what it will take."""
         if isinstance(event, StageFinished):
             self.seconds[event.stage] = event.seconds
             if event.stage is Stage.CONVERT:
                 self.when_converted()
         self.listener(event)
+        if isinstance(event, StageStarted | StageTotal) and event.stage is Stage.FETCH and event.total:
+            self._foresee(event.total)
+
+    def _foresee(self, source_bytes: int) -> None:
+        if self.warned:
+            return
+        for shortfall in shortfalls(self.request, source_bytes, self.work):
+            self.warned = True
+            self.listener(Note("warning", shortfall))
 
     def _check_output_format(self, model: SourceModel) -> None:
         wanted = self.request.output_format
@@ -222,9 +243,10 @@ class _Run:
         found = self.repository.newest()
         if found is None or found[1].get("request") != self._asked_digest():
             return None
-        source = found[1].get("source")
-        state = SourceState.parse(source.get("state")) if isinstance(source, dict) else None
-        if state is None or not self.acquisition.is_still(state):
+        source = found[1]["source"]
+        made_by = {"ovms_converter": __version__, **programs(self.asked, source["format"])}
+        state = SourceState.parse(source["state"])
+        if found[1]["versions"] != made_by or state is None or not self.acquisition.is_still(state):
             return None
         self.listen(
             Note(
@@ -417,14 +439,6 @@ class _Run:
             self.listen(Note("info", f"removed version {numbers}: `keep` is {self.request.keep}"))
         for path in retired.left:
             self.listen(Note("warning", f"`{path}` is not of this program's making, and was left"))
-
-
-def _programs(request: ConversionRequest) -> dict[str, str]:
-    """The versions of the packages that make the result, read without importing them."""
-    # Imported when the child is on its way already: everything before delays it.
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("openvino", *(("nncf",) if request.weights else ()))}
 
 
 def _ports(record: Any) -> tuple[Port, ...]:
