@@ -1,16 +1,17 @@
-"""What is asked of the child process for a request, once its model is here."""
+"""What is asked of the child process for a request, once its model is here, and which programs do it."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from ovms_converter.engine.job import ConversionJob
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.formats.framework import example_of, versions_of
+from ovms_converter.formats.framework import FrameworkFormat, example_of, versions_of
+from ovms_converter.formats.registry import FORMATS
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedTree
 
-__all__ = ["as_logged", "conversion_job"]
+__all__ = ["as_logged", "conversion_job", "programs"]
 
 
 def conversion_job(
@@ -43,3 +44,19 @@ def as_logged(arguments: OptimizerArguments, model: SourceModel) -> OptimizerArg
     if not arguments.signature and isinstance(signature, str):
         arguments = replace(arguments, signature=signature)
     return arguments
+
+
+def programs(request: ConversionRequest, model_format: str | None) -> dict[str, str]:
+    """The versions of the packages that make the result, by name, read without importing them.
+
+    Those of a library that exports the model are among them, if its format is known.
+    """
+    # Imported when the child is on its way already: everything before delays it.
+    from importlib.metadata import packages_distributions, version
+
+    names = {"openvino", *(("nncf",) if request.weights else ())}
+    found = next((row for row in FORMATS if row.name == model_format), None)
+    if isinstance(found, FrameworkFormat):
+        packages = packages_distributions()
+        names |= {package for module in found.modules for package in packages.get(module, ())}
+    return {name: version(name) for name in sorted(names)}

@@ -9,6 +9,7 @@ import errno
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
 from ovms_converter.errors import (
     ConverterError,
+    ModelError,
     RequestError,
     ResourceError,
 )
@@ -35,6 +37,9 @@ from ovms_converter.events import (
 )
 from ovms_converter.foresight import shortfalls
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.describe import describe
+from ovms_converter.formats.onnx_graph import DEFAULT_DOMAIN
+from ovms_converter.formats.tree import LocalFiles
 from ovms_converter.jobs import as_logged, conversion_job, programs
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.provenance import PrivateKey, manifest, sealed
@@ -123,6 +128,7 @@ class _Run:
         self.stage = Stages(self.listen)
         self.digests: dict[str, Future[str]] = {}
         self.flushed: Future[None] | None = None
+        self.operations: Future[Mapping[str, int]] = Future()
         self.data: Path | None = None
         self.example: Path | None = None
         self.calibration: Path | None = None
@@ -164,6 +170,7 @@ class _Run:
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
             files = pool.submit(hashed, tree)
+            self.operations = pool.submit(_operations, model, tree)
             known = self._published_before(model, files)
             if known:
                 return known
@@ -371,6 +378,7 @@ class _Run:
                 self.circumstances,
                 asked=self._asked_digest(),
                 state=asdict(state) if state else None,
+                operations=self.operations.result(),
             )
             path = directory / RECORD
             path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

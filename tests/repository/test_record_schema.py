@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 
 from conversions import Conversions
+from servers import S3Bucket
+from signing_keys import new_pair
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "reference" / "conversion.schema.json").read_text())
@@ -47,6 +49,16 @@ def test_a_model_that_was_published_as_it_was_is_described_too(tmp_path: Path) -
     convert = Conversions(str(tmp_path / "served"))
     convert(str(ARTIFACTS / "1.30.1-onnx" / "model" / "model.onnx"), output_format="onnx")
     assert faults(convert.record()) == []
+
+
+def test_a_signed_model_from_a_store_is_described_too(s3: S3Bucket, tmp_path: Path) -> None:
+    s3.put_tree("model", ARTIFACTS / "3.18.0-onnx-external" / "model")
+    private, _ = new_pair(tmp_path)
+    convert = Conversions(str(tmp_path / "served"), s3.environ())
+    convert(s3.url("model"), sign=str(private), data_type="FP16")
+    assert faults(convert.record()) == []
+    assert convert.record()["source"]["state"]
+    assert convert.record()["signed_by"]
 
 
 def test_every_parameter_tells_where_it_came_from(record: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The same source again: where the store tells that nothing changed, no byte of the model is asked for."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 from conversions import Conversions
 from killing import gate_before
 from ovms_converter.errors import ModelError
-from servers import S3Bucket
+from ovms_converter.jobs import programs
+from ovms_converter.request import Given, build_request
+from servers import GcsBucket, S3Bucket
 
 ARTIFACTS = Path(__file__).parent.parent / "data" / "mlflow"
 PLAIN = ARTIFACTS / "1.30.1-onnx" / "model"
@@ -52,6 +55,17 @@ def test_no_byte_of_an_unchanged_model_leaves_the_store(
     assert convert.stages == []
     assert (again.inputs, again.outputs, again.files) == (first.inputs, first.outputs, first.files)
     assert (again.source_format, again.source_bytes) == (first.source_format, first.source_bytes)
+
+
+def test_googles_storage_tells_it_too(gcs: GcsBucket, convert: Conversions) -> None:
+    gcs.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
+    convert.environ |= gcs.environ()
+    assert convert(gcs.url("model.onnx")).published
+    assert not convert(gcs.url("model.onnx")).published
+    assert convert.stages == []
+    gcs.put("model.onnx", (EXTERNAL / "MLmodel").read_bytes())
+    with pytest.raises(ModelError):
+        convert(gcs.url("model.onnx"))
 
 
 def test_the_record_tells_what_the_store_called_the_bytes(
@@ -127,6 +141,25 @@ def test_a_version_that_is_not_whole_any_more_is_made_again(s3: S3Bucket, conver
     convert(s3.url("model.onnx"))
     Path(convert.destination, "1", "model.bin").unlink()
     assert convert(s3.url("model.onnx")).version == 2
+
+
+def test_another_release_of_a_library_that_took_part_counts(s3: S3Bucket, convert: Conversions) -> None:
+    s3.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
+    convert.environ |= s3.environ()
+    convert(s3.url("model.onnx"))
+    record = convert.record()
+    record["versions"]["keras"] = "3.0"
+    Path(convert.destination, "1", "conversion.json").write_text(json.dumps(record))
+    convert(s3.url("model.onnx"))
+    assert "fetch" in convert.stages
+
+
+def test_the_libraries_that_export_a_format_take_part() -> None:
+    pytest.importorskip("keras")
+    given = {"input_model": "/m", "output_model": "/out"}
+    request = build_request({name: Given(value, "argument") for name, value in given.items()})
+    assert programs(request, "keras.keras").keys() > {"keras", "openvino"}
+    assert programs(request, "onnx").keys() == {"openvino"}
 
 
 def test_what_was_published_inside_the_source_is_no_change_of_it(s3: S3Bucket) -> None:
