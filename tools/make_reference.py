@@ -1,4 +1,4 @@
-"""Write the pages of `docs/reference` from the table of parameters and the tree of errors.
+"""Write the pages of `docs/reference` from the tables of parameters and variables and the tree of errors.
 
 python tools/make_reference.py
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ovms_converter import errors
 from ovms_converter.parameters import PARAMETERS, Group, Kind, Parameter, Support
+from ovms_converter.storage.variables import UNUSED, VARIABLES, About
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "<!-- Made by tools/make_reference.py: change the source, then run it again. -->\n"
@@ -60,6 +61,13 @@ is shown, and the code is 3. The directory of that file is made, and checked, be
 A reader of stdout or stderr that goes away (`| head`) is no error.
 """
 
+VARIABLES_HEAD = """# Storage variables
+
+Which of several counts, and for which side, is in [storage and credentials](../guides/storage.md);
+`ovms-converter doctor URL` tells it for a location. In a row of several names the first that is set counts;
+one that is set but empty counts as not set. Names with `OUTPUT_` before them count for the destination alone.
+"""
+
 
 def parameters_page() -> str:
     """The reference of parameters."""
@@ -103,6 +111,21 @@ def row(parameter: Parameter) -> str:
     return f"| `{parameter.name}` | {parameter.reason.replace('|', chr(92) + '|')} |\n"
 
 
+def storage_variables_page() -> str:
+    """The reference of storage's environment variables."""
+    parts = [MADE, VARIABLES_HEAD]
+    for about in About:
+        parts.append(f"\n## {about.value}\n\n| variable | meaning |\n|---|---|\n")
+        for variable in VARIABLES:
+            if variable.about is about:
+                names = ", ".join(f"`{name}`" for name in variable.names)
+                own = " (`OUTPUT_…` for the destination)" if variable.output else ""
+                parts.append(f"| {names} | {variable.meaning}{own} |\n")
+    parts.append("\n## Read by other programs, not by this one\n\n| variable | why |\n|---|---|\n")
+    parts.extend(f"| {names} | {why} |\n" for names, why in UNUSED)
+    return "".join(parts)
+
+
 def exit_codes_page() -> str:
     """The reference of exit codes."""
     rows = []
@@ -127,9 +150,10 @@ def _errors() -> list[tuple[int, str, str]]:
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     REFERENCE.mkdir(parents=True, exist_ok=True)
     (REFERENCE / "parameters.md").write_text(parameters_page())
+    (REFERENCE / "storage-variables.md").write_text(storage_variables_page())
     (REFERENCE / "exit-codes.md").write_text(exit_codes_page())
 
 

@@ -67,7 +67,7 @@ def test_python_is_python(document: Path) -> None:
         ast.parse(block)
 
 
-@pytest.mark.parametrize("page", ["parameters", "exit_codes"])
+@pytest.mark.parametrize("page", ["parameters", "exit_codes", "storage_variables"])
 def test_the_reference_is_current(page: str) -> None:
     made = runpy.run_path(str(ROOT / "tools" / "make_reference.py"))[f"{page}_page"]()
     written = (ROOT / "docs" / "reference" / f"{page.replace('_', '-')}.md").read_text()

@@ -64,6 +64,7 @@ class S3Access:
 
     `endpoint`    URL without a slash at its end, None for Amazon's own
     `path_style`  whether the bucket stands in the path (`host/bucket/key`) or before the host
+    `accelerated`  whether Amazon's accelerated endpoint is meant, where no other is named
     `token_service`  where a web identity or a role's other keys are exchanged
     """
 
@@ -74,6 +75,7 @@ class S3Access:
     path_style_origin: str
     token_service: str
     network: Network
+    accelerated: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], side: Side) -> "S3Access":
@@ -119,6 +121,7 @@ class S3Access:
             path_style_origin=virtual.origin if virtual else "default",
             token_service=sts.value.rstrip("/") if sts else f"https://sts.{region.value}.{_domain(region)}",
             network=Network.from_environment(environ),
+            accelerated=bool(is_on(first(environ, "acceleration", "S3_USE_ACCELERATE"))),
         )
 
     def url(self, bucket: str) -> str:
@@ -128,6 +131,8 @@ class S3Access:
             # A dot in a bucket's name does not fit the one level of Amazon's wildcard certificate.
             if self.path_style or "." in bucket:
                 return f"https://s3.{self.region.value}.{domain}"
+            if self.accelerated:
+                return f"https://{bucket}.s3-accelerate.{domain}"
             return f"https://{bucket}.s3.{self.region.value}.{domain}"
         if self.path_style:
             return self.endpoint.value
