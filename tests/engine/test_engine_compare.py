@@ -10,8 +10,10 @@ from onnx import TensorProto, helper
 
 from engine_rig import convert, dense, job, value, write
 from ovms_converter.engine.job import ConversionJob
+from ovms_converter.engine.worker import exporting, save, verify
 from ovms_converter.engine.worker.difference import FULL_PRECISION, Tolerance, measure
 from ovms_converter.errors import VerificationError
+from ovms_converter.optimizer.conversion import convert as read
 
 FLOAT = TensorProto.FLOAT
 
@@ -80,7 +82,7 @@ def test_what_openvino_computes_wrongly_is_not_published(tmp_path: Path) -> None
     with pytest.raises(
         VerificationError, match="computes something else than its source: of output `y`"
     ) as caught:
-        convert(job(tmp_path / "m.onnx", tmp_path / "out", verify="compare"), tmp_path / "s")
+        convert(job(tmp_path / "m.onnx", tmp_path / "out", verify="compare", repairs="off"), tmp_path / "s")
     assert caught.value.exit_code == 6
     assert "the conversion is the cause" in caught.value.message
 
@@ -117,6 +119,44 @@ def test_fp16_is_named_when_it_is_the_cause(tmp_path: Path) -> None:
         convert(job(model, tmp_path / "half", verify="compare", data_type="FP16"), tmp_path / "s")
 
 
+def test_a_weight_beyond_fp16_is_named_as_its_fault(tmp_path: Path) -> None:
+    """70000 is infinite in FP16."""
+    weights = {"w": np.array([[7e4, 1.0], [1.0, 7e4]], np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    ends = [value("x", FLOAT, ["N", 2])], [value("y", FLOAT, ["N", 2])]
+    model = write(tmp_path / "m.onnx", nodes, *ends, weights)
+    assert convert(job(model, tmp_path / "full", verify="compare"), tmp_path / "s").comparison
+    with pytest.raises(VerificationError, match="so FP16 is the cause"):
+        convert(job(model, tmp_path / "half", verify="compare", data_type="FP16"), tmp_path / "s")
+
+
+def test_a_fault_of_the_plugin_above_a_batch_of_one_is_told_as_its_own(tmp_path: Path) -> None:
+    """OpenVINO 2026.4 adds the wrong values to a reduction over the last axis in every batch above 1."""
+    weights: dict[str, np.ndarray] = {
+        "axes": np.array([-1]),
+        "k": np.arange(3, dtype=np.float32).reshape(1, 3),
+    }
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Add", ["sums", "k"], ["y"]),
+    ]
+    ends = [value("x", FLOAT, ["N", 3, 5])], [value("y", FLOAT, ["N", 3])]
+    model = write(tmp_path / "m.onnx", nodes, *ends, weights)
+    assert convert(job(model, tmp_path / "on", verify="compare"), tmp_path / "s").repairs
+    with pytest.raises(VerificationError, match="the IR is right, and OpenVINO's CPU plugin is the cause"):
+        convert(job(model, tmp_path / "off", verify="compare", repairs="off"), tmp_path / "s")
+
+
+def test_a_wrong_constant_in_the_result_is_told_as_the_conversions_fault(tmp_path: Path) -> None:
+    one = job(dense(tmp_path / "m.onnx"), tmp_path / "out", verify="compare")
+    written = save.save(read(one.model, "onnx", one.arguments, tmp_path).model, one, compress_to_fp16=False)
+    weights = bytearray(written.bin.read_bytes())
+    weights[3] ^= 0x80  # the sign of the first weight
+    written.bin.write_bytes(weights)
+    with pytest.raises(VerificationError, match="the conversion is the cause"):
+        verify.verify(written, one, exporting.Source(one.model, "onnx"))
+
+
 def test_the_tolerance_can_be_set(tmp_path: Path) -> None:
     one = job(dense(tmp_path / "m.onnx", width=64), tmp_path / "out", verify="compare", data_type="FP16")
     strict = ConversionJob(one.format, one.model, one.arguments, one.stem, one.output, one.verify, 1e-7)
@@ -146,7 +186,7 @@ def test_what_onnx_runtime_lacks_is_compared_with_the_specification(tmp_path: Pa
     inputs, outputs = [value("x", FLOAT, [3, 1, 2])], [value("y", FLOAT, None)]
     model = write(tmp_path / "m.onnx", nodes, inputs, outputs, weights)
     with pytest.raises(VerificationError, match="its shape is"):
-        convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s")
+        convert(job(model, tmp_path / "out", verify="compare", repairs="off"), tmp_path / "s")
 
 
 def test_a_source_that_runs_nowhere_is_published_by_auto_only(tmp_path: Path) -> None:

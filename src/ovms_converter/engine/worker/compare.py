@@ -199,22 +199,23 @@ class _Drawer:
     def samples(self, known: Sequence[Mapping[str, Array]]) -> list[_Sample]:
         """Samples of the first sizes that the source runs with at all, and of twice that batch.
 
-        Of `known` inputs, which it runs with, the shapes are tried first.
+        Of `known` inputs, which it runs with, the shapes are drawn for as well; then guessed ones may fail.
         """
+        first = [(draw, seed) for draw, seed in self.draws if not seed]
         shapes = {tuple(tuple(map(int, array.shape)) for array in values.values()) for values in known}
+        found = [sample for each in sorted(shapes) for sample in self._drawn(each, first)[0]]
         why = ""
-        tried: list[Sizes | tuple[Shape, ...]] = [*sorted(shapes), *samples.candidates(self.inputs)]
-        for sizes in tried:
-            found, why = self._drawn(sizes, self.draws)
-            if found:
+        for sizes in samples.candidates(self.inputs):
+            more, why = self._drawn(sizes, self.draws)
+            if more and samples.has_free_batch(self.inputs):
+                more += self._drawn(Sizes(2 * sizes.batch, sizes.other, sizes.rank), first)[0]
+            found += more
+            if more:
                 break
-        else:
+        if not found:
             raise ReferenceError(why)
         if not _same(found[0].expected, self.run(found[0].inputs)):
             raise NotComparableError("its source computes something else at every run")
-        if isinstance(sizes, Sizes) and samples.has_free_batch(self.inputs):
-            first = [(draw, seed) for draw, seed in self.draws if not seed]
-            found += self._drawn(Sizes(2 * sizes.batch, sizes.other, sizes.rank), first)[0]
         return found
 
     def _drawn(

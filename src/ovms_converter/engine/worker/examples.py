@@ -97,7 +97,10 @@ def read_mlflow(
         if steps.name not in found:
             raise MisfitError(f"lacks the input `{steps.name}`")
         values, dtype = found[steps.name], _dtype(port)
-        inputs[_name(port)] = values.astype(dtype) if dtype.kind == "U" else steps.back(values, dtype)
+        if (values.dtype.kind == "U") != (dtype.kind == "U"):
+            raise MisfitError(f"holds {values.dtype} for `{steps.name}`, and the model takes {dtype}")
+        with np.errstate(all="ignore"):
+            inputs[_name(port)] = values.astype(dtype) if dtype.kind == "U" else steps.back(values, dtype)
     return _fitted(inputs, {}, model)
 
 
@@ -131,16 +134,24 @@ def _typed(name: str, values: Array, port: ov.Output) -> Array:
     """The values in the input's type, if that holds them."""
     dtype = _dtype(port)
     kinds = (values.dtype.kind.replace("S", "U"), dtype.kind)
-    if kinds[0] != kinds[1] and ("U" in kinds or _RANKS.find(kinds[0]) > _RANKS.find(kinds[1])):
-        whole = kinds == ("u", "i") or kinds == ("i", "u")
-        if not whole:
-            raise MisfitError(f"holds `{name}` of the type {values.dtype}, and the input takes {dtype}")
+    narrower = _RANKS.find(kinds[0]) > _RANKS.find(kinds[1]) and set(kinds) != {"u", "i"}
+    if kinds[0] != kinds[1] and ("U" in kinds or narrower):
+        raise MisfitError(f"holds `{name}` of the type {values.dtype}, and the input takes {dtype}")
     if values.dtype.kind == "S":
         return np.char.decode(values.astype(np.bytes_), "utf-8", "backslashreplace")
-    typed = values.astype(dtype)
-    if dtype.kind in "iu" and not np.array_equal(typed, values):
+    with np.errstate(all="ignore"):
+        typed = values.astype(dtype)
+    whole = dtype.kind in "iu"
+    if not (np.array_equal(typed, values) if whole else _as_finite(typed, values)):
         raise MisfitError(f"holds numbers for `{name}` that are out of the range of its type {dtype}")
     return typed
+
+
+def _as_finite(typed: Array, values: Array) -> bool:
+    """Whether floats have become infinite nowhere; text and truth values never do."""
+    if typed.dtype.kind != "f":
+        return True
+    return bool(np.all(np.isfinite(typed) | ~np.isfinite(values.astype(np.float64))))
 
 
 def _fitted(
