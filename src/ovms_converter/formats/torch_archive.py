@@ -148,7 +148,7 @@ def foreign_records(archive: zipfile.ZipFile, found: Records) -> Iterator[str]:
     Raises `CorruptModelError`, `UnsupportedModelError` or one of `DAMAGE`.
     """
     program = exported_program(archive, found)
-    yield from (f"{_PROGRAM}: {text}" for text in foreign_texts(stripped(program)))
+    yield from dict.fromkeys(f"{_PROGRAM}: {text}" for text in foreign_texts(stripped(program)))
     known = {_PROGRAM, _SAMPLE, *_CONFIGS, *_MARKS}
     for config in _CONFIGS:
         if config not in found:

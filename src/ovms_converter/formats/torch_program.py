@@ -92,7 +92,7 @@ def foreign_texts(program: object) -> Iterator[str]:
         elif isinstance(value, list):
             waiting += ((key, item) for item in value)
         elif isinstance(value, str) and not _CHECKS.get(key, _is_name)(value):
-            yield f"{key}: {_short(value)}"
+            yield f"{_short(key) if not _is_name(key) else key}: {_short(value)}"
 
 
 def _short(text: object) -> str:

@@ -82,7 +82,8 @@ def _opened(job: ExportJob) -> "tuple[Program, Settled]":
 
     if job.model not in _KEPT:
         logging.getLogger("torch").setLevel(logging.ERROR)
-        opened = _OPENERS[job.format](job, wanted(job))
+        with _naming(job.model):
+            opened = _OPENERS[job.format](job, wanted(job))
         _KEPT[job.model] = opened, settle(opened.inputs, opened.call, job)
     return _KEPT[job.model]
 
@@ -92,10 +93,9 @@ def _script(job: ExportJob, wanted: Collection[str]) -> "ScriptProgram":
 
     from ovms_converter.frameworks.torch_script import ScriptProgram
 
-    with _naming(job.model):
-        check_end(job.model)
-        with zipfile.ZipFile(job.model) as archive:
-            operators = file_operators(archive, records(archive))
+    check_end(job.model)
+    with zipfile.ZipFile(job.model) as archive:
+        operators = file_operators(archive, records(archive))
     if operators and not job.trusted:
         raise _untrusted(job, "a TorchScript program that reads or writes files", operators)
     try:
@@ -110,7 +110,7 @@ def _exported(job: ExportJob, _wanted: Collection[str]) -> "ExportedProgram":
 
     from ovms_converter.frameworks.torch_exported import ExportedProgram
 
-    with tempfile.TemporaryDirectory() as directory, _naming(job.model):
+    with tempfile.TemporaryDirectory() as directory:
         source = Path(directory) / "program.pt2"
         foreign = harmless_copy(job.model, source)
         if foreign and not job.trusted:
@@ -167,7 +167,7 @@ def _check_python(job: ExportJob) -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not written or written == here:
         return
-    with _naming(job.model), zipfile.ZipFile(job.model) as archive:
+    with zipfile.ZipFile(job.model) as archive:
         found = records(archive)
         pickled = archive.read(found["data.pkl"]) if "data.pkl" in found else b""
     if b"cloudpickle" in pickled:
@@ -190,9 +190,9 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except (CorruptModelError, UnsupportedModelError) as error:
-        if error.message.startswith("it "):
-            raise type(error)(f"`{path.name}`: {error.message}", hint=error.hint) from None
-        raise
+        if error.message.startswith(f"`{path.name}`"):
+            raise
+        raise type(error)(f"`{path.name}`: {error.message}", hint=error.hint) from None
     except DAMAGE as error:
         raise CorruptModelError(
             f"`{path.name}` is truncated or damaged: {_first_line(error)}",
@@ -226,7 +226,7 @@ def _unreadable(job: ExportJob, text: str) -> ModelError:
             hint="export the model without it",
         )
     return CorruptModelError(
-        f"PyTorch {torch.__version__} cannot read `{job.model.name}`: {_first_line(text)}",
+        f"`{job.model.name}` cannot be read by PyTorch {torch.__version__}: {_first_line(text)}",
         hint="compare its size and checksum with the original, and upload it again",
     )
 

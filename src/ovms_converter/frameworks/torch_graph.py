@@ -162,4 +162,5 @@ def tensor(value: "Array", port: Input) -> torch.Tensor:
 def array(value: torch.Tensor) -> "Array":
     """A result as NumPy knows it."""
     value = value.detach().resolve_conj().resolve_neg().cpu()
-    return value.float().numpy() if value.dtype is torch.bfloat16 else value.numpy()
+    found: Array = value.float().numpy() if value.dtype is torch.bfloat16 else value.numpy()
+    return found
