@@ -9,7 +9,6 @@ import errno
 import json
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,7 +22,6 @@ from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
 from ovms_converter.errors import (
     ConverterError,
-    ModelError,
     RequestError,
     ResourceError,
 )
@@ -37,9 +35,6 @@ from ovms_converter.events import (
 )
 from ovms_converter.foresight import shortfalls
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.formats.describe import describe
-from ovms_converter.formats.onnx_graph import DEFAULT_DOMAIN
-from ovms_converter.formats.tree import LocalFiles
 from ovms_converter.jobs import as_logged, conversion_job, programs
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.provenance import PrivateKey, manifest, sealed
@@ -51,6 +46,7 @@ from ovms_converter.record import (
     hashed,
     reads_more_than_the_source,
     request_digest,
+    source_operations,
 )
 from ovms_converter.repository import RECORD, SIGNATURE, ModelRepository, Published, Version
 from ovms_converter.request import ConversionRequest
@@ -170,7 +166,7 @@ class _Run:
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
             pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
             files = pool.submit(hashed, tree)
-            self.operations = pool.submit(_operations, model, tree)
+            self.operations = pool.submit(source_operations, model, tree)
             known = self._published_before(model, files)
             if known:
                 return known

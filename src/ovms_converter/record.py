@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +11,14 @@ from typing import Any
 
 from ovms_converter._version import __version__
 from ovms_converter.engine.job import ConvertedModel, Port
+from ovms_converter.errors import ModelError
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.describe import describe
+from ovms_converter.formats.onnx_graph import DEFAULT_DOMAIN
+from ovms_converter.formats.tree import LocalFiles
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.parameters import PARAMETERS, Kind, Support
-from ovms_converter.repository.graph import read_graph
+from ovms_converter.repository.graph import Graph, read_graph
 from ovms_converter.repository.releases import minimum_openvino
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import FetchedFile, FetchedTree
@@ -28,10 +33,14 @@ __all__ = [
     "hashed",
     "reads_more_than_the_source",
     "request_digest",
+    "source_operations",
 ]
 
 SCHEMA = "ovms-converter/conversion/1"
 _BLOCK = 1 << 20
+_OWN_DOMAINS = (DEFAULT_DOMAIN, "tensorflow", "tflite", "paddle")
+"""Domains that go without saying."""
+
 _BESIDE_THE_RESULT = frozenset(
     {
         "dry_run", "extra_args", "input_model", "keep", "log_level", "memory_limit", "model_version",
@@ -134,12 +143,14 @@ def build_record(
     *,
     state: Mapping[str, Any] | None,
     asked: str,
+    operations: Mapping[str, int],
 ) -> dict[str, Any]:
     """The record as JSON values. `converted` is None where the source was published as it is.
 
     `asked` is the `request_digest`; `state` is what the store tells of the source, None if it tells nothing
-    sure.
+    sure. `operations` are the source's, by type.
     """
+    graph = read_graph(converted.xml.read_bytes()) if converted else None
     mlflow = model.mlflow
     return {
         "schema": SCHEMA,
@@ -169,9 +180,10 @@ def build_record(
         ),
         "parameters": _parameters(request),
         "versions": {"ovms_converter": __version__, **circumstances.programs},
-        "minimum_openvino": _minimum_openvino(converted),
+        "minimum_openvino": _minimum_openvino(graph),
         "inputs": _ports(converted.inputs) if converted else [],
         "outputs": _ports(converted.outputs) if converted else [],
+        "operations": {"source": dict(operations), "result": dict(graph.counts) if graph else {}},
         "verification": converted.verified if converted else "not verified: published as it was",
         "comparison": [asdict(output) for output in converted.comparison] if converted else [],
         "repairs": list(converted.repairs) if converted else [],
@@ -180,6 +192,24 @@ def build_record(
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
         "signed_by": circumstances.signer and f"sha256:{circumstances.signer}",
     }
+
+
+def source_operations(model: SourceModel, tree: FetchedTree) -> Mapping[str, int]:
+    """How many nodes of each type a source has, most frequent first; none where its format does not tell."""
+    files = LocalFiles(tree.root, [file.path for file in tree.files])
+    try:
+        found = describe(files, model).operations
+    except ModelError:
+        return {}
+    counts = Counter(
+        {
+            name if domain in _OWN_DOMAINS else f"{domain}.{name}": count
+            for domain, names in found.items()
+            for name, count in names.items()
+            if name != "Const"
+        }
+    )
+    return dict(counts.most_common())
 
 
 def _parameters(request: ConversionRequest) -> dict[str, dict[str, str]]:
@@ -202,9 +232,9 @@ def _meaning(arguments: OptimizerArguments) -> dict[str, str]:
     return {name: text for name, text in arguments.to_values().items() if name not in silent}
 
 
-def _minimum_openvino(converted: ConvertedModel | None) -> str | None:
+def _minimum_openvino(graph: Graph | None) -> str | None:
     """The oldest release that reads the result; None if that is not known."""
-    found = minimum_openvino(read_graph(converted.xml.read_bytes())) if converted else None
+    found = minimum_openvino(graph) if graph else None
     return found[0] if found else None
 
 

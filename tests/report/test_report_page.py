@@ -42,7 +42,19 @@ def test_the_times_of_a_run_are_told_and_drawn() -> None:
     page = page_of(record(), run=run)
     assert "Fetch 0.50 s Convert 2.00 s 2.25 s in all" in page.text
     widths = [about["width"] for name, about in page.elements if about.get("class") == "bar"]
-    assert widths == ["100.00%", "50.00%", "25.00%", "100.00%"]  # sizes, then times
+    assert widths[:2] == ["100.00%", "50.00%"]  # sizes
+    assert widths[-2:] == ["25.00%", "100.00%"]  # times
+
+
+def test_operations_before_and_after() -> None:
+    text = page_of(record()).text
+    assert "Before: 102 operations Conv 53 Relu 49" in text
+    assert "After: 103 operations Convolution 53 ReLU 49 Add 1" in text
+    many = {"source": {f"Op{index}": 100 - index for index in range(20)}, "result": {"Add": 1}}
+    text = page_of(record(operations=many)).text
+    assert "Op7 93 12 other types 1,038" in text
+    assert "After: 1 operation Add 1" in text
+    assert "Operations" not in page_of(record(operations={})).text
 
 
 def test_without_a_run_no_time_is_told(tmp_path: Path) -> None:

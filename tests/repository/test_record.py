@@ -39,6 +39,8 @@ def test_the_reference_names_every_field(record: dict[str, Any], s3: S3Bucket) -
     assert record["minimum_openvino"] == "2022.1"
     assert record["inputs"] == [{"name": "inputs", "type": "f32", "shape": "[2,4]"}]
     assert record["files"].keys() == {"saved_model.bin", "saved_model.xml"}
+    assert record["operations"]["source"]["MatMul"] == record["operations"]["result"]["MatMul"] > 0
+    assert not {"Const", "Parameter", "Result"} & record["operations"]["result"].keys()
 
 
 def test_a_local_conversion_tells_no_path_and_no_time(tmp_path: Path) -> None:

@@ -22,7 +22,10 @@ _ORIGINS = {
     "argument": "Python argument",
     "extra_args": "extra_args",
 }
-_PROGRAMS = {"ovms_converter": "ovms-converter", "openvino": "OpenVINO"}
+_OPERATIONS = 8
+"""So many types of operations are named, the most frequent ones."""
+
+_PROGRAMS = {"ovms_converter": "ovms-converter", "openvino": "OpenVINO", "nncf": "NNCF"}
 
 
 def render(story: Story) -> str:
@@ -118,6 +121,8 @@ def _sections(story: Story) -> Iterator[Html]:
     yield _section("serve", "How to serve it", *_serving(story))
     if story.comparison:
         yield _section("verification", "How close it is to its source", *_verification(story))
+    if any(story.operations):
+        yield _section("operations", "Operations", *_operations(story))
     if story.parameters:
         yield _section("parameters", "Parameters", *_parameters(story))
     if story.run and story.run.stages:
@@ -201,6 +206,19 @@ def _verification(story: Story) -> Iterator[Html]:
     columns = ["Output", "Absolute", "Relative", "Cosine"]
     yield _table("Largest differences and smallest cosine of all samples", columns, rows, numbers=(1, 2, 3))
     yield tag("p", "Where the source's value is near zero, a relative difference is large.", class_="legend")
+
+
+def _operations(story: Story) -> Iterator[Html]:
+    """The most frequent operations before and after, under the names that each side has for them."""
+    for title, counts in zip(("Before", "After"), story.operations, strict=True):
+        shown = list(counts.items())[:_OPERATIONS]
+        left = list(counts.values())[_OPERATIONS:]
+        rows = [(name, float(count), f"{count:,}") for name, count in shown]
+        if left:
+            rows.append((f"{_count(len(left), 'other type')}", float(sum(left)), f"{sum(left):,}"))
+        if rows:
+            yield tag("h3", f"{title}: {_count(sum(counts.values()), 'operation')}")
+            yield bars(rows, f"Operations {title.lower()}")
 
 
 def _parameters(story: Story) -> Iterator[Html]:

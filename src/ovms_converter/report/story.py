@@ -70,6 +70,7 @@ class Story:
     `published`  when the last of its files was written, by the store's clock; None if that is not known
     `mlflow`     what an MLflow artifact tells of itself, by name
     `without_effect`  the parameters that were accepted and change nothing, each with the reason or ""
+    `operations` of the source and of the result: how many of each type
     `versions`   the programs that made it, by name
     `minimum_openvino`  the oldest release that reads it, "" if that is not known
     `signed_by`  the fingerprint of the key, as the record tells it; "" for none
@@ -89,6 +90,7 @@ class Story:
     without_effect: Mapping[str, str]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    operations: tuple[Mapping[str, int], Mapping[str, int]]
     verification: str
     comparison: tuple[OutputComparison, ...]
     notes: tuple[str, ...]
@@ -166,6 +168,10 @@ def _story(
         without_effect=_without_effect(record.get("without_effect"), given),
         inputs=_ports(record.get("inputs")),
         outputs=_ports(record.get("outputs")),
+        operations=(
+            _counts(_mapping(record.get("operations")).get("source")),
+            _counts(_mapping(record.get("operations")).get("result")),
+        ),
         verification=_text(record.get("verification")),
         comparison=tuple(
             OutputComparison(
@@ -212,6 +218,12 @@ def _ports(value: object) -> tuple[Port, ...]:
         Port(_text(port.get("name")), _text(port.get("type")), _text(port.get("shape")))
         for port in _mappings(value)
     )
+
+
+def _counts(value: object) -> dict[str, int]:
+    """Numbers by name, the largest first."""
+    found = {name: each for name, each in _mapping(value).items() if type(each) is int and 0 < each < _ABSURD}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ A layer may hold a `<body>` with layers of its own (If, Loop, TensorIterator).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -14,6 +15,7 @@ from ovms_converter.errors import CorruptModelError
 __all__ = ["Graph", "GraphPort", "read_graph"]
 
 _UNESCAPED_COMMA = re.compile(r"(?<!\\),")
+_ENDS = ("Const", "Parameter", "Result")
 _PRECISIONS = {
     "FP64": "f64",
     "FP32": "f32",
@@ -41,6 +43,8 @@ class Graph:
     `ir_version`    the number in `<net version>`
     `operations`    type and operation set of every layer, bodies included: ("MatMul", "opset1")
     `inputs`, `outputs`  of the outermost graph, in the order of the file
+    `counts`        how many layers there are of each type, bodies included, most frequent first; without
+                    constants, inputs and results
     `weights_end`   how many bytes of the weights file the constants reach into
     """
 
@@ -49,6 +53,7 @@ class Graph:
     inputs: tuple[GraphPort, ...]
     outputs: tuple[GraphPort, ...]
     weights_end: int
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_graph(data: bytes) -> Graph:
@@ -87,6 +92,7 @@ class _Reader:
     def __init__(self) -> None:
         self.ir_version: int | None = None
         self.operations: set[tuple[str, str]] = set()
+        self._counts: Counter[str] = Counter()
         self.weights_end = 0
         self._depth = 0
         self._layer: _Layer | None = None
@@ -118,7 +124,12 @@ class _Reader:
             port = self._ports.get(self._sources.get(layer.id, ("", "")), _Port())
             outputs.append(_port_of(layer, port, layer.output_names or port.names))
         return Graph(
-            self.ir_version, frozenset(self.operations), tuple(inputs), tuple(outputs), self.weights_end
+            self.ir_version,
+            frozenset(self.operations),
+            tuple(inputs),
+            tuple(outputs),
+            self.weights_end,
+            {kind: count for kind, count in self._counts.most_common() if kind not in _ENDS},
         )
 
     def _start(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -130,6 +141,7 @@ class _Reader:
             self._depth += 1
         elif tag == "layer":
             self.operations.add((attributes["type"], attributes.get("version", "opset1")))
+            self._counts[attributes["type"]] += 1
             if not self._depth:
                 self._layer = _Layer(attributes["id"], attributes["type"], attributes.get("output_names", ""))
         elif tag == "data" and "offset" in attributes and "size" in attributes:
