@@ -25,7 +25,7 @@ ROWS = (
     {"formats"},
     {"parameters", "stages"},
     {"events", "redaction", "exhaustion"},
-    {"errors", "_version", "units", "processes"},
+    {"errors", "_version", "units", "processes", "growing"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")

@@ -9,6 +9,7 @@ import errno
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ from ovms_converter.events import (
 )
 from ovms_converter.foresight import shortfalls
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.growing import digest_of_growing, write_back_growing
 from ovms_converter.jobs import as_logged, conversion_job, programs
 from ovms_converter.optimizer.mapping import mapping_config
 from ovms_converter.provenance import PrivateKey, manifest, sealed
@@ -164,7 +166,7 @@ class _Run:
             self.format = model.format
             self._check_output_format(model)
             # Digests are taken beside the conversion and the verification, on a core that they leave idle.
-            pool = stack.enter_context(ThreadPoolExecutor(max_workers=2))
+            pool = stack.enter_context(ThreadPoolExecutor(max_workers=3))
             files = pool.submit(hashed, tree)
             self.operations = pool.submit(source_operations, model, tree)
             known = self._published_before(model, files)
@@ -291,25 +293,25 @@ class _Run:
         return result
 
     def _convert(self, engine: Engine, job: ConversionJob, pool: ThreadPoolExecutor) -> ConvertedModel:
-        """Convert and verify; the written files are hashed, and go to the disk, while they are verified."""
-
-        def written() -> None:
-            weights, graph = f"{job.stem}.bin", f"{job.stem}.xml"
-            if self.beside:
-                # A rename publishes them, and they must be on the disk before it: a wait of seconds for a
-                # large model if it only began then.
-                self.flushed = pool.submit(flush, job.output / weights)
-            self.digests.update({name: pool.submit(digest, job.output / name) for name in (weights, graph)})
-
-        self.when_converted = written
-        return engine.convert(
-            replace(
-                job,
-                verify_data=self.data,
-                calibration_data=self.calibration,
-                example=job.example or self.example,
+        """Convert and verify; the weights are hashed, and go to the disk, while they are written."""
+        path, finished = job.output / f"{job.stem}.bin", threading.Event()
+        self.when_converted = finished.set
+        self.digests[path.name] = pool.submit(digest_of_growing, path, finished)
+        if self.beside:
+            # A rename publishes them, and they must be on the disk before it: a wait of seconds for a large
+            # model if it only began then.
+            self.flushed = pool.submit(_flush_growing, path, finished)
+        try:
+            return engine.convert(
+                replace(
+                    job,
+                    verify_data=self.data,
+                    calibration_data=self.calibration,
+                    example=job.example or self.example,
+                )
             )
-        )
+        finally:
+            finished.set()
 
     def _results(
         self, converted: ConvertedModel | None, model: SourceModel, tree: FetchedTree
@@ -447,3 +449,9 @@ class _Run:
 
 def _ports(record: Any) -> tuple[Port, ...]:
     return tuple(Port(port["name"], port["type"], port["shape"]) for port in record or ())
+
+
+def _flush_growing(path: Path, finished: threading.Event) -> None:
+    """Have the weights on the disk soon after they are complete."""
+    write_back_growing(path, finished)
+    flush(path)

@@ -32,6 +32,8 @@ def main() -> None:
     logging.basicConfig(level=_LEVELS.get(options.log_level.upper(), logging.ERROR))
     # openvino asks this package for consent on import and forks and connects; without it, it does neither.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    # A quarter of the import of openvino is its own converter, which is imported if it is there.
+    sys.modules["openvino.tools.ovc"] = None  # type: ignore[assignment]
     from ovms_converter.engine.worker import serve
 
     # Reading a graph makes 100,000s of small objects and few cycles: by default, the search for these takes
