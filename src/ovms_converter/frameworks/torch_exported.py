@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import openvino as ov
 import torch
+from openvino import opset13
 from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
@@ -42,6 +44,7 @@ class ExportedProgram:
         outputs = [spec for spec in signature.output_specs if spec.kind is OutputKind.USER_OUTPUT]
         self.outputs = [spec.arg.name for spec in outputs if isinstance(spec.arg, TensorArgument)]
         self._module = program.module(check_guards=False)
+        self._order: list[int] = []
 
     def _check_mode(self) -> None:
         """Refuse what was exported while it trained, or what changes itself: a server keeps no state."""
@@ -79,11 +82,20 @@ class ExportedProgram:
                 table.pop(operator)
         program = self._program.run_decompositions(table)
         module = program.module(check_guards=False)
-        for node in module.graph.nodes:
-            if node.op == "output":
-                leaves = pytree.tree_leaves(node.args)
-                node.args = (tuple(leaf for leaf in leaves if isinstance(leaf, torch.fx.Node)),)
+        end = next(node for node in module.graph.nodes if node.op == "output")
+        leaves = [leaf for leaf in pytree.tree_leaves(end.args) if isinstance(leaf, torch.fx.Node)]
+        once = list(dict.fromkeys(leaves))
+        self._order = [once.index(leaf) for leaf in leaves]
+        end.args = (tuple(once),)
         return TorchFXPythonDecoder(module, dynamic_shapes=True)
+
+    def completed(self, model: ov.Model) -> ov.Model:
+        """The converted graph with the outputs that are there twice, which the front end takes only once."""
+        results = model.get_results()
+        if self._order == list(range(len(results))):
+            return model
+        ports = [opset13.result(results[position].input_value(0)) for position in self._order]
+        return ov.Model(ports, model.get_parameters(), model.get_friendly_name())
 
 
 def _input(name: str, value: object) -> Input:

@@ -59,7 +59,7 @@ def graph(
                 place, ov.PartialShape([-1 if size is None else size for size in port.shape or ()])
             )
             source.set_element_type(place, _TYPES[port.type or "float32"])
-        model = front_end.convert(source)
+        model = program.completed(front_end.convert(source))
     except (RuntimeError, ov.frontend.OpConversionFailure, ov.frontend.GeneralFailure) as error:
         raise _refused(str(error)) from None
     _name_inputs(model, settled.inputs)

@@ -3,6 +3,7 @@ no checks of ranks and no lists whose length it cannot see."""
 
 from collections.abc import Collection, Iterator, Sequence
 
+import openvino as ov
 import torch
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -100,6 +101,10 @@ class ScriptProgram:
         decoder._transform_tensor_list_constants_to_listconstruct(graph)
         decoder._transform_optional_constants(graph)
         return decoder
+
+    def completed(self, model: ov.Model) -> ov.Model:
+        """The converted graph, which has everything."""
+        return model
 
     def _bind(self) -> None:
         """Make constants of the arguments that are left at their defaults."""
