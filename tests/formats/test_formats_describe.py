@@ -39,10 +39,10 @@ def test_a_saved_model() -> None:
 
 
 def test_a_format_that_is_only_recognised_shows_mlflows_signature() -> None:
-    found = described("formats/mlflow/2.22.1-tensorflow-keras-default")
-    assert (found.format, found.title) == ("keras.keras", "a Keras archive")
-    assert [str(spec) for spec in found.inputs] == ["inputs float32 [?,4]"]
-    assert any("MLflow 2.22.1" in note for note in found.notes)
+    found = described("formats/mlflow/1.20.2-sklearn-pickle")
+    assert (found.format, found.title) == ("sklearn.pickle", "a pickled scikit-learn model")
+    assert [str(spec) for spec in found.inputs] == ["inputs float64 [?,4]"]
+    assert any("MLflow before 1.27" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,32 @@
 """Keras' own files: the `.keras` archive and HDF5."""
 
 import json
+import re
+from dataclasses import replace
 
+from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.formats.archives import DAMAGE, open_archive, read_member
-from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.framework import FrameworkFormat
+from ovms_converter.formats.keras_config import parse_keras_model
 from ovms_converter.formats.programs import keras_programs
 from ovms_converter.formats.refused import Refused, file_match
 from ovms_converter.formats.tree import Sample, Tree
+from ovms_converter.formats.words import shown
 
 __all__ = ["FORMATS"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_CONFIG = 1 << 20
-"""Bytes of a configuration, or of the part of a HDF5 file that holds it, that are read."""
+_HEAD, _CONFIG = 128 << 10, 4 << 20
+"""Bytes that are read of HDF5, mostly and at most, and of an archive's configuration at most."""
 
+_MODEL = b'{"class_name"'
+"""How the configuration of a model begins in HDF5."""
+
+_VERSION = re.compile(rb"(?<![0-9.])([1-9][0-9]*\.[0-9]+\.[0-9]+(?:-[a-z0-9]+)?)(?=\0)")
+"""A version among the attributes of HDF5; Keras writes no other."""
+
+_LISTED = 8
 _MODULES = ("keras", "h5py", "scipy")
 
 
@@ -37,26 +49,72 @@ def _hdf5(sample: Sample) -> str | None:
     return "it is HDF5 with Keras' attributes" if b"keras_version" in sample.head else "it has an HDF5 header"
 
 
-def _layers(tree: Tree, model: SourceModel) -> tuple[str, ...]:
-    """The layers of an archive that carry or import Python code."""
-    try:
-        with open_archive(tree, model.path) as archive:
-            return keras_programs(read_member(archive, "config.json", _CONFIG))
-    except (*DAMAGE, KeyError):
-        return ()  # Keras will say what is wrong with it, and loads it in its safe mode
+def _configuration(tree: Tree, model: SourceModel) -> tuple[str, str]:
+    """The JSON of the model, or what begins with it, and the version of Keras that wrote it; "" if not found.
+
+    Of HDF5 it is looked for near the beginning, where Keras' attributes are. Keras itself will say what is
+    wrong with a file of which nothing can be read here, and it loads it in its safe mode.
+    """
+    if model.format == "keras.keras":
+        try:
+            with open_archive(tree, model.path) as archive:
+                metadata = json.loads(read_member(archive, "metadata.json", _CONFIG))
+                config = read_member(archive, "config.json", _CONFIG)
+        except (*DAMAGE, KeyError, RecursionError):
+            return "", ""
+        version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
+        return config.decode("utf-8", "replace"), version
+    data = tree.sample(model.path).read(0, _HEAD)
+    if parse_keras_model(_from_model(data)) is None:
+        data = tree.sample(model.path).read(0, _CONFIG)
+    found = _VERSION.search(data, 0, max(data.find(_MODEL), 0))
+    return _from_model(data), found[1].decode() if found else ""
 
 
-def _layers_of_hdf5(tree: Tree, model: SourceModel) -> tuple[str, ...]:
-    """The same of HDF5, whose attributes lie near its beginning."""
-    data = tree.sample(model.path).read(0, _CONFIG)
-    at = data.find(b'{"class_name"')
-    if at < 0:
-        return ()
+def _from_model(data: bytes) -> str:
+    at = data.find(_MODEL)
+    return data[at:].decode("utf-8", "replace") if at >= 0 else ""
+
+
+def _check(tree: Tree, model: SourceModel) -> None:
+    """Refuse classes whose code is not in the file."""
+    text, _ = _configuration(tree, model)
+    found = parse_keras_model(text)
+    if found is None or not found.foreign:
+        return
+    named = ", ".join(shown(name) for name in found.foreign[:_LISTED])
+    raise UnsupportedModelError(
+        f"{shown(model.path)} uses code of its author that is not in the file: {named}",
+        hint='run `model.export("saved_model")` where the model was made, and convert that directory',
+    )
+
+
+def _programs(tree: Tree, model: SourceModel) -> tuple[str, ...]:
+    """The layers that carry Python code."""
+    text, _ = _configuration(tree, model)
     try:
-        config, _ = json.JSONDecoder().raw_decode(data[at:].decode("utf-8", "replace"))
+        _, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return keras_programs(data[at:])
-    return keras_programs(json.dumps(config).encode())
+        end = len(text)
+    return tuple(name for name in keras_programs(text[:end].encode()) if name.startswith("Lambda"))
+
+
+def _details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDescription:
+    """Inputs, outputs and layers."""
+    text, version = _configuration(tree, model)
+    read = parse_keras_model(text)
+    producer = f"Keras {version}" if version else None
+    if read is None:
+        return replace(found, producer=producer)
+    count = sum(read.layers.values())
+    return replace(
+        found,
+        producer=producer,
+        inputs=read.inputs,
+        outputs=read.outputs,
+        operations={"keras": read.layers},
+        notes=(f"a {read.kind} model of {count} layers",),
+    )
 
 
 _EXECUTES = "with layers that run Python code of its author"
@@ -72,7 +130,9 @@ FORMATS = (
         recipe='load it with `keras.saving.load_model`, run `model.export("saved_model")`, and convert that '
         "directory",
         executes=_EXECUTES,
-        programs=_layers,
+        programs=_programs,
+        check=_check,
+        details=_details,
         suffixes=(".keras",),
     ),
     Refused(
@@ -92,7 +152,9 @@ FORMATS = (
         recipe='load it with `keras.models.load_model`, run `model.export("saved_model")` '
         '(before Keras 2.13 `model.save("saved_model", save_format="tf")`), and convert that directory',
         executes=_EXECUTES,
-        programs=_layers_of_hdf5,
+        programs=_programs,
+        check=_check,
+        details=_details,
         suffixes=(".h5", ".hdf5"),
     ),
 )

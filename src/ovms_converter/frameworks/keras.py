@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,8 +60,8 @@ def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
     with _known_release():
         model = _load(job.model, job.format, job.trusted)
         import numpy as np
-        from keras import ops, tree
 
+        from keras import ops, tree
         from ovms_converter.frameworks.keras_names import input_structure, named_inputs, named_outputs
 
         tensors = [
@@ -89,10 +90,14 @@ def _load(path: Path, format: str, trusted: bool) -> Any:
             from ovms_converter.frameworks import keras_h5
 
             return keras_h5.load(path, trusted=trusted)
+        from ovms_converter.frameworks import keras_archive
+
+        if keras_archive.written_by(path).startswith("2."):
+            return keras_archive.load_keras_2(path, trusted=trusted)
         named = Path("model.keras")  # in this process's own directory: Keras goes by the ending
         named.symlink_to(path)
         return keras.saving.load_model(named, compile=False, safe_mode=not trusted)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise CorruptModelError(
             f"`{path.name}` is truncated or damaged: {error}",
             hint="compare its size and checksum with the original, and upload it again",

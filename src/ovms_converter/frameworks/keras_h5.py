@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import keras
 from keras.src import ops as keras_operations
 from keras.src.legacy.saving import legacy_h5_format, saving_options, saving_utils
 from keras.src.ops.operation import Operation
 from keras.src.saving import serialization_lib
 
+import keras
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.frameworks.keras_names import SLASH
 from ovms_converter.frameworks.keras_operations import (
@@ -25,7 +25,7 @@ from ovms_converter.frameworks.keras_operations import (
     hard_sigmoid_of_keras_2,
 )
 
-__all__ = ["load", "repaired"]
+__all__ = ["load", "model_of", "repaired"]
 
 _Config = dict[str, Any]
 
@@ -81,15 +81,16 @@ def load(path: Path, *, trusted: bool) -> keras.Model:
         if not _text(file.attrs.get("keras_version")).startswith("3."):
             config = repaired(config)
         _tell_apart(config)
-        scopes = (
-            saving_options.keras_option_scope(use_legacy_config=True),
-            serialization_lib.SafeModeScope(safe_mode=not trusted),
-        )
-        with scopes[0], scopes[1]:
-            model = saving_utils.model_from_config(config, custom_objects=_known_classes())
-            group = file.get("model_weights", file)
-            legacy_h5_format.load_weights_from_hdf5_group(group, model)
+        model = model_of(config, trusted=trusted)
+        legacy_h5_format.load_weights_from_hdf5_group(file.get("model_weights", file), model)
     return model
+
+
+def model_of(config: _Config, *, trusted: bool) -> keras.Model:
+    """A model without its weights, of a configuration as HDF5 has it."""
+    legacy = saving_options.keras_option_scope(use_legacy_config=True)
+    with legacy, serialization_lib.SafeModeScope(safe_mode=not trusted):
+        return saving_utils.model_from_config(config, custom_objects=_known_classes())
 
 
 def repaired(config: _Config) -> _Config:

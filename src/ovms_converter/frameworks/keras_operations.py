@@ -5,7 +5,6 @@ from typing import Any
 
 import keras
 from keras import ops
-
 from ovms_converter.errors import UnsupportedModelError
 
 __all__ = ["EXPORT_AS_BEFORE", "TensorOperation", "ThresholdedReLU", "hard_sigmoid_of_keras_2"]

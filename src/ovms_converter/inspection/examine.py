@@ -11,6 +11,7 @@ from ovms_converter.acquisition import directory_of
 from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
+from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.native import IR
 from ovms_converter.formats.tree import Tree
 from ovms_converter.inspection.coverage import coverage, has_rule, workaround
@@ -118,6 +119,8 @@ class _Examination:
         unpacked = self.listing.is_file and model.format in _UNPACKED
         if not unpacked:
             self._tried(lambda: row.confirm(tree, model))
+            if isinstance(row, FrameworkFormat):
+                self._tried(lambda: row.check_trust(tree, model))
         description = self._tried(lambda: describe(self.files, model))
         found = replace(
             found,
