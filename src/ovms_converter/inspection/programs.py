@@ -7,8 +7,10 @@ that there is nothing else.
 import posixpath
 from collections.abc import Iterator
 
+from ovms_converter.formats import format_named
 from ovms_converter.formats.archives import DAMAGE, open_archive, read_member
 from ovms_converter.formats.base import SourceModel
+from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.pickles import is_pickle
 from ovms_converter.formats.programs import LAMBDA, keras_programs, pickle_globals
 from ovms_converter.formats.tree import Tree
@@ -20,7 +22,14 @@ _READ = 128 << 10
 """Bytes of a file that are looked through."""
 
 _PICKLE_SUFFIXES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".statsmodels")
-_ARCHIVES = ("pytorch.pickle", "pytorch.torchscript", "pytorch.export", "keras.keras")
+_ARCHIVES = ("pytorch.pickle", "keras.keras")
+_CHECKED = {
+    "pytorch.export": "`torch.export.load` runs or unpickles it",
+    "pytorch.torchscript": "TorchScript operators that read or write files",
+}
+"""Formats whose own check tells what of a model is more than a model, and what that is."""
+
+_LISTED = 12
 
 
 def executable_content(tree: Tree, model: SourceModel) -> tuple[ExecutableContent, ...]:
@@ -33,7 +42,12 @@ def _in_model(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
     path = model.path
     if path not in tree:
         return
-    if model.format in _ARCHIVES:
+    if model.format in _CHECKED:
+        row = format_named(model.format)
+        found = row.runs_code(tree, model) if isinstance(row, FrameworkFormat) else None
+        if found:
+            yield ExecutableContent(path, _CHECKED[model.format], found[:_LISTED])
+    elif model.format in _ARCHIVES:
         yield from _in_archive(tree, model)
     elif model.format == "keras.h5":
         if LAMBDA.search(tree.sample(path).read(0, _READ)):
@@ -69,10 +83,6 @@ def _in_archive(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
                         "a pickle: opening it runs what it names",
                         pickle_globals(read_member(archive, name, _READ)),
                     )
-            if model.format == "pytorch.export":
-                yield ExecutableContent(path, "`torch.export.load` unpickles records of it")
-            elif model.format == "pytorch.torchscript":
-                yield ExecutableContent(path, "a TorchScript program: it runs when it is traced or called")
     except DAMAGE:
         yield ExecutableContent(path, "an archive that could not be looked into")
 
