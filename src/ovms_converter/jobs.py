@@ -32,6 +32,7 @@ def conversion_job(
         versions=versions_of(model.mlflow),
         trusted=request.trust_source,
         weights=request.weights,
+        benchmark=request.benchmark,
     )
 
 

@@ -135,6 +135,8 @@ _LOCATIONS = (
         choices=(
             "auto", "mlflow", "onnx", "tensorflow.saved_model", "tflite", "paddle", "tensorflow.frozen",
             "openvino.ir", "keras.keras", "keras.h5", "xgboost", "lightgbm",
+            "sklearn.skops", "sklearn.pickle", "sklearn.cloudpickle", "sklearn.joblib", "xgboost.pkl",
+            "lightgbm.skops", "lightgbm.pkl",
         ),
         example="onnx",
     ),
@@ -340,6 +342,12 @@ _RESULT = (
         example="0.001",
     ),
     Parameter(
+        "benchmark", Kind.FLAG, Group.RESULT,
+        "Time how fast the source and the result load and answer on this machine, and tell it in the "
+        "summary, in `--json` and in the report.",
+        default="false", example="true",
+    ),
+    Parameter(
         "weights", Kind.TEXT, Group.RESULT,
         "Compress weights to 8 or 4 bits with NNCF, without any data. They keep their precision by default.",
         choices=("int8", "int4"), example="int8",
@@ -439,7 +447,7 @@ _COMPATIBILITY = (
     _refused("input_model_is_text", "The graph is a text file.", _NO_TF1_FILES, Kind.FLAG),
     _refused(
         "example_input", "A sample input for tracing PyTorch models.",
-        "PyTorch models are not traced here; export the model to ONNX first",
+        "PyTorch programs need shapes only: `input_shape`",
     ),
     _refused("example_output", "A sample output of a Paddle model.", "leave the argument out; it is for "
     "Paddle objects in Python"),

@@ -20,7 +20,7 @@ from typing import Any
 from ovms_converter._version import __version__
 from ovms_converter.acquisition import Acquisition, SourceState
 from ovms_converter.engine.client import Engine
-from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port
+from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port, Timing
 from ovms_converter.errors import (
     ConverterError,
     RequestError,
@@ -59,7 +59,7 @@ from ovms_converter.storage.disk import disk_errors
 from ovms_converter.storage.local import flush
 from ovms_converter.verification_data import fetch_data
 
-__all__ = ["Outcome", "Port", "run"]
+__all__ = ["Outcome", "Port", "Timing", "run"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Outcome:
     `inputs`, `outputs`  the served model's; empty where the source was published as it was
     `source_bytes`, `result_bytes`  sizes of what was read and of the files of the version
     `seconds`    wall time of each stage that ran
+    `timings`    of the source, where it runs here, and of the result, if they were asked for
     `record`     the version's `conversion.json`, as JSON values; of a dry run, what it would be
     """
 
@@ -89,6 +90,7 @@ class Outcome:
     verified: str
     files: tuple[str, ...]
     dry_run: bool = False
+    timings: tuple[Timing, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -404,6 +406,7 @@ class _Run:
             verified=record["verification"],
             files=tuple(sorted(f"{number}/{name}" for name in files)),
             dry_run=self.request.dry_run,
+            timings=converted.timings if converted else (),
             record=record,
         )
 

@@ -43,8 +43,8 @@ _OWN_DOMAINS = (DEFAULT_DOMAIN, "tensorflow", "tflite", "paddle")
 
 _BESIDE_THE_RESULT = frozenset(
     {
-        "dry_run", "extra_args", "input_model", "keep", "log_level", "memory_limit", "model_version",
-        "output_model", "sign", "timeout", "tolerance", "verbose", "verify", "verify_data",
+        "benchmark", "dry_run", "extra_args", "input_model", "keep", "log_level", "memory_limit",
+        "model_version", "output_model", "sign", "timeout", "tolerance", "verbose", "verify", "verify_data",
     }
 )  # fmt: skip
 """Parameters that do not change what is published, or that are counted elsewhere: `extra_args` as what is in

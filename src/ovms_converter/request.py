@@ -57,6 +57,7 @@ class ConversionRequest:
     `verify_data`    a `.npz` of inputs to verify with, None for seeded ones
     `tolerance`      largest relative error of a comparison, None for what the precision suggests
     `timeout`        seconds that conversion and verification may take
+    `benchmark`      whether load and answers of source and result are timed
     `weights`        "int8" or "int4" to compress weights, None to leave them
     `calibration_data`  a `.npz` of samples, with which activations become 8 bits too, None for none
     `memory_limit`   bytes of private memory that they may take, None for no limit
@@ -72,6 +73,7 @@ class ConversionRequest:
     model_version: str
     verify: str
     verify_data: Location | None
+    benchmark: bool
     weights: str | None
     calibration_data: Location | None
     tolerance: float | None
@@ -130,6 +132,7 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         model_version=version,
         verify=value_of("verify"),
         verify_data=_verify_data(value_of("verify_data"), value_of("verify")),
+        benchmark=parse_flag(value_of("benchmark"), "benchmark"),
         weights=_weights(value_of("weights"), value_of("output_format")),
         calibration_data=_calibration_data(value_of("calibration_data"), value_of("weights")),
         tolerance=_tolerance(value_of("tolerance"), value_of("verify")),

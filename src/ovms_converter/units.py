@@ -1,6 +1,6 @@
 """Numbers as a person reads them."""
 
-__all__ = ["duration", "rate", "size"]
+__all__ = ["duration", "milliseconds", "rate", "size"]
 
 
 def size(count: float) -> str:
@@ -30,3 +30,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def milliseconds(seconds: float) -> str:
+    """A short time: `0.042 ms`, `1.37 ms`, `250 ms`."""
+    count = 1000 * seconds
+    digits = 3 if count < 0.1 else 2 if count < 10 else 1 if count < 100 else 0
+    return f"{count:.{digits}f} ms"

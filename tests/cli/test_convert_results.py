@@ -126,6 +126,7 @@ def test_json_is_one_document(command: CommandLine, fake: FakePipeline) -> None:
         "result_bytes": 1_000_400,
         "seconds": {"fetch": 0.5, "convert": 1.25},
         "verified": "loaded and run on CPU",
+        "timings": [],
         "notes": ["careful"],
         "files": ["3/model.bin", "3/model.xml"],
     }

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ovms_converter.engine.job import Timing
 from ovms_converter.events import Stage
 from ovms_converter.report import Run, Story, render, story_of_run, story_of_version
 from published import HOSTILE, Page, publish, record
@@ -44,6 +45,23 @@ def test_the_times_of_a_run_are_told_and_drawn() -> None:
     widths = [about["width"] for name, about in page.elements if about.get("class") == "bar"]
     assert widths[:2] == ["100.00%", "50.00%"]  # sizes
     assert widths[-2:] == ["25.00%", "100.00%"]  # times
+
+
+def test_timings_are_told_and_drawn() -> None:
+    timings = (
+        Timing("ONNX Runtime 1.20.0", 0.5, (0.004, 0.005, 0.006, 0.5)),
+        Timing("OpenVINO 2026.4.1", 1.0, (0.001, 0.002, 0.003)),
+    )
+    page = page_of(record(), run=Run({}, 1.0, timings=timings))
+    assert "Time to load ONNX Runtime 1.20.0 0.50 s OpenVINO 2026.4.1 1.00 s" in page.text
+    assert "ONNX Runtime 1.20.0 5.50 ms OpenVINO 2026.4.1 2.00 ms" in page.text
+    assert "4 answers" in page.text
+    assert "How fast it is" not in page_of(record()).text
+
+
+def test_answers_that_take_no_time_can_be_drawn() -> None:
+    run = Run({}, 1.0, timings=(Timing("OpenVINO", 0.0, (0.0, 0.0)),))
+    assert "2 answers" in page_of(record(), run=run).text
 
 
 def test_operations_before_and_after() -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ovms_converter._version import __version__
-from ovms_converter.units import duration, size
+from ovms_converter.units import duration, milliseconds, size
 
 if TYPE_CHECKING:
-    from ovms_converter.pipeline import Outcome, Port
+    from ovms_converter.pipeline import Outcome, Port, Timing
 
 __all__ = ["outcome_document", "result_line", "summary_lines"]
 
@@ -27,6 +27,7 @@ def summary_lines(
         ("outputs", _ports(outcome.outputs)),
         ("size", [f"{size(outcome.source_bytes)} -> {size(outcome.result_bytes)}"]),
         ("verified", [outcome.verified] if outcome.verified else []),
+        ("speed", [_timing(each) for each in outcome.timings]),
         ("time", [duration(seconds) if terminal_width else _times(outcome, seconds)]),
         ("result", [result_line(outcome)]),
         ("url", [outcome.url] if with_url else []),
@@ -60,10 +61,22 @@ def outcome_document(outcome: "Outcome") -> dict[str, object]:
         "result_bytes": outcome.result_bytes,
         "seconds": {stage.value: round(seconds, 3) for stage, seconds in outcome.seconds.items()},
         "verified": outcome.verified,
+        "timings": [
+            {
+                "runtime": each.runtime,
+                "load": round(each.load, 6),
+                "answers": [round(one, 9) for one in each.answers],
+            }
+            for each in outcome.timings
+        ],
         "notes": list(outcome.notes),
         "files": list(outcome.files),
         "ovms_converter": __version__,
     }
+
+
+def _timing(timing: "Timing") -> str:
+    return f"{timing.runtime}: loads in {duration(timing.load)}, answers in {milliseconds(timing.median)}"
 
 
 def _ports(ports: Sequence["Port"]) -> list[str]:

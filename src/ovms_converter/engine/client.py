@@ -145,6 +145,7 @@ class Engine:
             verify_seconds=done.verify_seconds,
             comparison=done.comparison,
             repairs=done.repairs,
+            timings=done.timings,
         )
 
     def _wait(self, child: "subprocess.Popen[bytes]", printed: int, deadline: float | None) -> Done:

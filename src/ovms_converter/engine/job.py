@@ -1,5 +1,6 @@
 """What is asked of the child process, and what it answers: frozen values without openvino's types."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from ovms_converter.optimizer.arguments import OptimizerArguments
 
-__all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port"]
+__all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port", "Timing"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ConversionJob:
     `weights`    "int8" or "int4" to compress weights, None to leave them; `calibration_data` is a `.npz` of
     inputs with
                  which activations become 8 bits too, or None
+    `benchmark`  whether load and answers are timed once it is verified
     `signature`, `example`, `versions`, `trusted`  for a framework, see `frameworks.base.ExportJob`
     """
 
@@ -47,6 +49,7 @@ class ConversionJob:
     ready: bool = False
     weights: str | None = None
     calibration_data: Path | None = None
+    benchmark: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,20 @@ class OutputComparison:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """How long a model took in a `runtime`: to load, and for each answer in their order; in seconds."""
+
+    runtime: str
+    load: float
+    answers: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Half of the answers took less."""
+        return statistics.median(self.answers)
+
+
+@dataclass(frozen=True)
 class ConvertedModel:
     """A written and verified IR.
 
@@ -86,6 +103,7 @@ class ConvertedModel:
     `notes`              lines for the user: what was ignored, guessed or could not be checked
     `verified`           one line: how the result was verified
     `comparison`         one entry an output if it was compared with its source, else empty
+    `timings`            of the source, where it runs here, and of the result; empty if not asked for
     `repairs`            names of the repairs that the model needed, see `optimizer.repairs`
     """
 
@@ -100,3 +118,4 @@ class ConvertedModel:
     verify_seconds: float
     comparison: tuple[OutputComparison, ...] = ()
     repairs: tuple[str, ...] = ()
+    timings: tuple[Timing, ...] = ()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ovms_converter.engine.job import ConversionJob, OutputComparison, Port
+from ovms_converter.engine.job import ConversionJob, OutputComparison, Port, Timing
 from ovms_converter.errors import (
     AmbiguousModelError,
     ConverterError,
@@ -79,6 +79,7 @@ class Done:
     verify_seconds: float
     comparison: tuple[OutputComparison, ...]
     repairs: tuple[str, ...]
+    timings: tuple[Timing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def encode_job(job: ConversionJob) -> bytes:
             "verify_data": str(job.verify_data.absolute()) if job.verify_data else None,
             "ready": job.ready,
             "weights": job.weights,
+            "benchmark": job.benchmark,
             "calibration_data": str(job.calibration_data.absolute()) if job.calibration_data else None,
         }
     )
@@ -136,6 +138,7 @@ def decode_job(line: bytes) -> ConversionJob:
         verify_data=Path(value["verify_data"]) if value["verify_data"] else None,
         ready=value["ready"],
         weights=value["weights"],
+        benchmark=value["benchmark"],
         calibration_data=Path(value["calibration_data"]) if value["calibration_data"] else None,
     )
 
@@ -189,6 +192,12 @@ def _number(value: object) -> float:
     return float(value)
 
 
+def _numbers(value: object) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise TypeError("list expected")
+    return tuple(_number(item) for item in value)
+
+
 def _list(value: object) -> list[_Json]:
     if not isinstance(value, list):
         raise TypeError("list expected")
@@ -238,6 +247,10 @@ def _done(value: _Json) -> Done:
             for one in _list(value["comparison"])
         ),
         repairs=_texts(value["repairs"]),
+        timings=tuple(
+            Timing(_text(one["runtime"]), _number(one["load"]), _numbers(one["answers"]))
+            for one in _list(value["timings"])
+        ),
     )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from ovms_converter.engine.job import OutputComparison
 from ovms_converter.report.markup import Html, join, tag
+from ovms_converter.units import milliseconds
 
-__all__ = ["bars", "differences"]
+__all__ = ["bars", "differences", "distributions"]
 
 _LEAST_DECADES = 3
 _WIDTH_OF_LABELS = 4
@@ -90,6 +91,65 @@ def differences(outputs: Sequence[OutputComparison]) -> Html:
             "ul", *rows, axis, class_="chart", role="list", aria_label="Differences of each output, log scale"
         ),
     )
+
+
+def distributions(rows: Sequence[tuple[str, Sequence[float]]]) -> Html:
+    """One histogram a row over an axis that all share; each has a name and times in seconds.
+
+    The axis ends where nearly all of the slowest row have answered: a few that took much longer, as happens
+    on a machine that does something else as well, count in its last column.
+    """
+    end = max(_nearly_all(values) for _, values in rows)
+    drawn = []
+    for name, values in rows:
+        counts = [0] * _COLUMNS
+        for value in values:
+            counts[min(int(value / end * _COLUMNS), _COLUMNS - 1)] += 1
+        highest = max(counts)
+        columns = [
+            tag(
+                "rect",
+                x=_percent(index / _COLUMNS),
+                y=_percent(1 - count / highest),
+                width=_percent(0.9 / _COLUMNS),
+                height=_percent(count / highest),
+                class_="bar",
+            )
+            for index, count in enumerate(counts)
+            if count
+        ]
+        drawn.append(
+            tag(
+                "li",
+                tag("span", name, class_="label"),
+                tag("svg", *columns, class_="histogram-row", aria_hidden="true"),
+                tag("span", f"{len(values)} answers", class_="value"),
+            )
+        )
+    axis = tag(
+        "li",
+        tag("span", class_="label"),
+        tag("svg", *(_tick(share, end) for share in (0, 0.5, 1)), class_="axis-row"),
+        tag("span", class_="value"),
+        aria_hidden="true",
+    )
+    return tag("ul", *drawn, axis, class_="chart", role="list", aria_label="Spread of the answers")
+
+
+_COLUMNS = 40
+_NEARLY_ALL = 0.98
+
+
+def _nearly_all(values: Sequence[float]) -> float:
+    """A time that nearly all are below, and some room."""
+    ordered = sorted(values)
+    return 1.1 * ordered[int(_NEARLY_ALL * (len(ordered) - 1))] or 1.0
+
+
+def _tick(share: float, end: float) -> Html:
+    """A time below the axis, within its ends."""
+    place = "tick first" if not share else "tick last" if share == 1 else "tick"
+    return tag("text", milliseconds(share * end) if share else "0", x=_percent(share), y="75%", class_=place)
 
 
 class _Scale:

@@ -7,12 +7,13 @@ from importlib.resources import files
 from string import Template
 
 from ovms_converter._version import __version__
+from ovms_converter.engine.job import Timing
 from ovms_converter.formats import FORMATS
-from ovms_converter.report.charts import bars, differences
+from ovms_converter.report.charts import bars, differences, distributions
 from ovms_converter.report.markup import Html, join, prose, tag
 from ovms_converter.report.serving import ask_command, serve_command
 from ovms_converter.report.story import File, Story
-from ovms_converter.units import duration, size
+from ovms_converter.units import duration, milliseconds, size
 
 __all__ = ["render"]
 
@@ -125,6 +126,8 @@ def _sections(story: Story) -> Iterator[Html]:
         yield _section("operations", "Operations", *_operations(story))
     if story.parameters:
         yield _section("parameters", "Parameters", *_parameters(story))
+    if story.run and story.run.timings:
+        yield _section("speed", "How fast it is", *_speed(story.run.timings))
     if story.run and story.run.stages:
         yield _section("time", "Where the time went", *_times(story))
     yield _section("files", "Files", *_files(story))
@@ -237,6 +240,21 @@ def _parameters(story: Story) -> Iterator[Html]:
                 for name, reason in story.without_effect.items()
             ),
         )
+
+
+def _speed(timings: Sequence[Timing]) -> Iterator[Html]:
+    yield tag("h3", "Time to load")
+    yield bars([(each.runtime, each.load, duration(each.load)) for each in timings], "Time to load")
+    yield tag("h3", "Time of an answer, the median")
+    rows = [(each.runtime, each.median, milliseconds(each.median)) for each in timings]
+    yield bars(rows, "Time of an answer")
+    yield tag("h3", "How the answers are spread")
+    yield tag("figure", distributions([(each.runtime, each.answers) for each in timings]))
+    yield tag(
+        "p",
+        "On the machine that converted it, one request at a time, with made-up inputs.",
+        class_="legend",
+    )
 
 
 def _times(story: Story) -> Iterator[Html]:

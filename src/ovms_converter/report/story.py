@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from ovms_converter.engine.job import OutputComparison, Port
+from ovms_converter.engine.job import OutputComparison, Port, Timing
 from ovms_converter.events import Stage
 from ovms_converter.parameters import Support, by_name
 from ovms_converter.repository.finding import find_version
@@ -53,11 +53,13 @@ class Run:
     `stages`   wall time of each stage in seconds; stages may overlap
     `seconds`  wall time of the whole run
     `result`   what became of it, if no new version was written: one line, else ""
+    `timings`  of the source and of the result, if they were asked for
     """
 
     stages: Mapping[Stage, float]
     seconds: float
     result: str = ""
+    timings: tuple[Timing, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _write_page(output: Output, outcome: "Outcome", seconds: float, path: Path) 
     from ovms_converter.report import Run, render, story_of_run
 
     result = "" if outcome.published else result_line(outcome)
-    run = Run(outcome.seconds, seconds, result)
+    run = Run(outcome.seconds, seconds, result, outcome.timings)
     story = story_of_run(output.scrub_fields(outcome.record), outcome.url, outcome.version, run)
     write_report(path, render(story))
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import openvino as ov
 
 from ovms_converter.engine import death
-from ovms_converter.engine.job import ConversionJob
+from ovms_converter.engine.job import ConversionJob, Timing
 from ovms_converter.engine.protocol import (
     Doing,
     Done,
@@ -20,7 +20,7 @@ from ovms_converter.engine.protocol import (
     decode_job,
     encode_message,
 )
-from ovms_converter.engine.worker import exporting, save, verify, weights
+from ovms_converter.engine.worker import exporting, save, speed, verify, weights
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
 from ovms_converter.frameworks import FRAMEWORKS
@@ -103,6 +103,11 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         verified = verify.verify(written, job, source)
         notes += verified.notes
         tell.send(StageEnded(Stage.VERIFY, time.monotonic() - started, verified.text))
+    verify_seconds = time.monotonic() - started
+    timings: tuple[Timing, ...] = ()
+    if job.benchmark:
+        tell.doing(Stage.VERIFY, f"timing `{job.stem}.xml`")
+        timings = speed.measure(written, source.model, source.format)
     return Done(
         inputs=written.inputs,
         outputs=written.outputs,
@@ -110,9 +115,10 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         openvino_version=ov.get_version(),
         verified=verified.text,
         convert_seconds=convert_seconds,
-        verify_seconds=time.monotonic() - started,
+        verify_seconds=verify_seconds,
         comparison=verified.comparison,
         repairs=repairs,
+        timings=timings,
     )
 
 
