@@ -1,12 +1,17 @@
 """What was published is still there, byte for byte, or the file that differs is named."""
 
+import contextlib
+import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ovms_converter.errors import CorruptModelError, NotFoundError
+from ovms_converter.errors import ConverterError, CorruptModelError, NotFoundError
 from ovms_converter.events import Event, Stage, StageFinished, StageStarted
-from ovms_converter.recheck import recheck
+from ovms_converter.recheck import Checks, recheck
 from ovms_converter.repository import ModelRepository
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.location import Location
@@ -139,3 +144,34 @@ def test_what_was_not_published_by_this_program_cannot_be_checked(served: Served
     with pytest.raises(NotFoundError, match="no finished version") as raised:
         recheck(served.url, environ=served.environ)
     assert "lint" in (raised.value.hint or "")
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["value", "origin", "url", "files", "path", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+NAMES = ["source", "parameters", "versions", "signed_by", "verification", "fingerprint"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(more=st.dictionaries(st.sampled_from(NAMES), junk))
+def test_a_record_that_anybody_may_have_written_breaks_nothing(
+    tmp_path: Path, more: dict[str, object]
+) -> None:
+    work = Path(tempfile.mkdtemp(dir=tmp_path))
+    files = version_files(work, "a")
+    record = json.loads(files["conversion.json"].read_text())
+    (work / "1").mkdir()
+    for name, path in files.items():
+        path.rename(work / "1" / name)
+    (work / "1" / "conversion.json").write_text(json.dumps(record | more))
+    with contextlib.suppress(ConverterError):
+        assert recheck(str(work), environ={}).differing == ()
+    with contextlib.suppress(ConverterError):
+        recheck(str(work), environ={}, checks=Checks(source="/no/such/model"))

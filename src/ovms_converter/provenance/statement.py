@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ovms_converter.errors import VerificationError
+from ovms_converter.repository.versions import mapping_of
 
 __all__ = ["BUILD_TYPE", "manifest", "provenance", "signed_files"]
 
@@ -79,9 +80,10 @@ def signed_files(statement: object) -> dict[str, str]:
 
 def provenance(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
     """The statement of how these files (SHA-256 in hex by path) were made, as their record tells it."""
-    source, versions = _mapping(record.get("source")), _mapping(record.get("versions"))
-    parameters = {name: _mapping(item) for name, item in _mapping(record.get("parameters")).items()}
+    source, versions = mapping_of(record.get("source")), mapping_of(record.get("versions"))
+    parameters = {name: mapping_of(item) for name, item in mapping_of(record.get("parameters")).items()}
     given = {name: item for name, item in parameters.items() if item.get("origin") != "default"}
+    files = source.get("files")
     release = versions.get("ovms_converter")
     return {
         "_type": _STATEMENT,
@@ -99,8 +101,9 @@ def provenance(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[st
                 },
                 "resolvedDependencies": [
                     *(
-                        {"name": file["path"], "digest": {"sha256": file["sha256"]}}
-                        for file in source.get("files", ())
+                        {"name": file.get("path"), "digest": {"sha256": file.get("sha256")}}
+                        for file in (files if isinstance(files, list) else ())
+                        if isinstance(file, Mapping)
                     ),
                     *(
                         {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}
@@ -116,7 +119,3 @@ def provenance(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[st
 def _root(digests: list[str]) -> str:
     """SHA-256 over the digests one after the other, which stands for all files."""
     return hashlib.sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -14,6 +14,7 @@ from ovms_converter.jobs import as_logged, conversion_job
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.parameters import by_name
 from ovms_converter.record import hashed
+from ovms_converter.repository.versions import mapping_of
 from ovms_converter.request import ConversionRequest, Given, build_request
 from ovms_converter.stages import Stages
 from ovms_converter.storage.location import Location
@@ -68,10 +69,12 @@ def compared(
     model, tree = acquisition.fetch(work / "source", Stages(listener))
     request = replace(request, arguments=as_logged(request.arguments, model))
     # Which error is still right follows from this; NNCF itself, which a request asks for, is not needed.
-    weights = record["parameters"].get("weights", {}).get("value")
+    weights = mapping_of(mapping_of(record.get("parameters")).get("weights")).get("value")
+    weights = weights if weights in by_name()["weights"].choices else None
     job = replace(conversion_job(request, model, tree, directory), stem=stem, ready=True, weights=weights)
     run = _run(job, work, listener, request.timeout)
-    recorded = {file.get("sha256") for file in record["source"]["files"]}
+    files = mapping_of(record.get("source")).get("files")
+    recorded = {mapping_of(file).get("sha256") for file in (files if isinstance(files, list) else ())}
     others = [file.path for file in hashed(tree) if file.sha256 not in recorded]
     notes = [f"`{path}` of the source is not what it was when the version was made" for path in others]
     if not (run.fault or run.figures):
@@ -88,16 +91,15 @@ def source_request(
     if the record names no place that can be read from here, or what it tells is no request.
     """
     table = by_name()
-    recorded = record.get("parameters")
+    recorded = {name: mapping_of(item) for name, item in mapping_of(record.get("parameters")).items()}
     given = {
-        name: Given(str(item.get("value")), str(item.get("origin")))
-        for name, item in (recorded.items() if isinstance(recorded, Mapping) else ())
-        if isinstance(item, Mapping)
-        and item.get("origin") != "default"
+        name: Given(str(item.get("value", "")), str(item.get("origin")))
+        for name, item in recorded.items()
+        if item.get("origin") != "default"
         and name in table
         and (table[name].optimizer or name in _OF_THE_MODEL)
     }
-    url = source or str(record["source"]["url"])
+    url = source or str(mapping_of(record.get("source")).get("url", ""))
     if not source and not Location.parse(url).is_remote:
         raise RequestError(
             f"the record names the source `{url}`, which was on the machine that made the version",

@@ -14,7 +14,16 @@ from typing import Any
 from ovms_converter.errors import LocationError
 from ovms_converter.storage.base import Destination, Entry
 
-__all__ = ["RECORD", "SIGNATURE", "Version", "members", "read_record", "version_number", "versions_of"]
+__all__ = [
+    "RECORD",
+    "SIGNATURE",
+    "Version",
+    "mapping_of",
+    "members",
+    "read_record",
+    "version_number",
+    "versions_of",
+]
 
 RECORD = "conversion.json"
 SIGNATURE = "model.sig"
@@ -55,6 +64,11 @@ class Version:
             and members(record) <= self.files.keys()
             and all(self.files[name].size in (None, facts.get("size")) for name, facts in files.items())
         )
+
+
+def mapping_of(value: object) -> Mapping[str, Any]:
+    """A JSON object of a record; an empty one for anything else, since a record may be anybody's."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def members(record: Mapping[str, Any]) -> frozenset[str]:
