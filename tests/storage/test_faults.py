@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ovms_converter.errors import AlreadyExistsError, UnavailableError
-from ovms_converter.storage import open_destination, open_source, transfer
+from ovms_converter.storage import large_file, open_destination, open_source
 from ovms_converter.storage.base import Destination, Source
 from ovms_converter.storage.location import Location
 from proxy import Fault, Proxy, running_proxy
@@ -23,7 +23,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def digests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast this machine is, the digest is taken while the bytes pass, and compared in these tests."""
-    monkeypatch.setattr(transfer, "OUTRUNS", float("inf"))
+    monkeypatch.setattr(large_file, "OUTRUNS", float("inf"))
 
 
 @pytest.fixture

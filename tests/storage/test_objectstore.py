@@ -12,7 +12,7 @@ import pytest
 
 from ovms_converter.errors import AccessDeniedError, LocationError, NotFoundError, UnavailableError
 from ovms_converter.record import hashed
-from ovms_converter.storage import open_destination, open_source, transfer
+from ovms_converter.storage import large_file, open_destination, open_source
 from ovms_converter.storage.base import Listing, Progress, Source
 from ovms_converter.storage.location import Location
 from servers import S3Bucket, S3Server, run_rclone
@@ -21,7 +21,7 @@ from servers import S3Bucket, S3Server, run_rclone
 @pytest.fixture(autouse=True)
 def digests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast this machine is, the digest is taken while the bytes pass, and compared in these tests."""
-    monkeypatch.setattr(transfer, "OUTRUNS", float("inf"))
+    monkeypatch.setattr(large_file, "OUTRUNS", float("inf"))
 
 
 class Bucket(Protocol):
@@ -160,7 +160,7 @@ def test_a_digest_that_would_hold_up_a_fast_link_is_taken_later(
     s3.put_in_parts("m/parts", data, 5 << 20)
     s3.put("m/one-part", data)
     s3.put("m/small", b"1")
-    monkeypatch.setattr(transfer, "OUTRUNS", 0)
+    monkeypatch.setattr(large_file, "OUTRUNS", 0)
     tree = opened(s3.url("m"), s3.environ()).fetch(["parts", "one-part", "small"], tmp_path, nothing)
     whole = hashlib.sha256(data).hexdigest()
     assert [file.sha256 for file in tree.files] == [None, whole, hashlib.sha256(b"1").hexdigest()]

@@ -198,7 +198,9 @@ class Memory:
     async def children(self, prefix: str) -> Sequence[str]:
         raise NotImplementedError
 
-    async def stream(self, key: str, start: int, end: int, entry: Entry) -> AsyncIterator[bytes]:
+    async def stream(
+        self, key: str, start: int, end: int, entry: Entry, chunk: int = 1
+    ) -> AsyncIterator[bytes]:
         self.reads += 1
         await asyncio.sleep(0)
         data, etag = self.objects[key]

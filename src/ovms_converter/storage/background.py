@@ -1,14 +1,14 @@
-"""Run a coroutine to its end from ordinary code: in a thread of its own, so that a signal is handled at
-once.
+"""Run coroutines to their end: from ordinary code, in a thread of its own, so that a signal is handled at
+once; and several side by side.
 """
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-__all__ = ["run"]
+__all__ = ["all_of", "run"]
 
 T = TypeVar("T")
 
@@ -62,3 +62,15 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+async def all_of(jobs: Sequence[Coroutine[Any, Any, Any]]) -> None:
+    """Run all; when one fails, stop the others and raise its error."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        for task in asyncio.as_completed(tasks):
+            await task
+    finally:
+        for unfinished in tasks:
+            unfinished.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.bucket import Bucket
-from ovms_converter.storage.transfer import Wanted, received
+from ovms_converter.storage.receiving import Wanted, received
 
 __all__ = ["ForwardReader"]
 

@@ -17,7 +17,9 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.http_client import HttpClient, Refused, extra_headers, told
-from ovms_converter.storage.http_resource import Head, Resource, looks_like_html
+from ovms_converter.storage.http_download import download
+from ovms_converter.storage.http_head import Head, looks_like_html
+from ovms_converter.storage.http_resource import Resource
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.index_page import walk
@@ -69,7 +71,7 @@ class HttpSource:
         def one(path: str, stop: threading.Event) -> FetchedFile:
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            size, sha256 = self._resource(path, stop).download(target, progress, stop)
+            size, sha256 = download(self._resource(path, stop), target, progress, stop)
             return FetchedFile(path, size, sha256)
 
         return FetchedTree(directory, fetch_all(paths, one, self._client))

@@ -1,89 +1,24 @@
-"""One file behind a URL: what it is, any range of its bytes through broken connections, all of it on disk."""
+"""One file behind a URL: what it is, and any range of its bytes through broken connections."""
 
-import errno
 import hashlib
-import os
 import re
-import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from email.utils import parsedate_to_datetime
-from pathlib import Path
+from dataclasses import replace
 
-from ovms_converter.errors import LocationError, UnavailableError
-from ovms_converter.storage.base import Progress
-from ovms_converter.storage.bucket import quoted_etag
-from ovms_converter.storage.disk import disk_errors
+from ovms_converter.errors import LocationError
 from ovms_converter.storage.http_client import Answer, HttpClient, Refused, told
-from ovms_converter.storage.http_digest import Digests, expected_digests
+from ovms_converter.storage.http_digest import expected_digests
+from ovms_converter.storage.http_head import Head
 from ovms_converter.storage.http_retry import Broken, Patience
 from ovms_converter.storage.http_url import HttpUrl
 
-__all__ = ["Head", "Resource", "looks_like_html"]
+__all__ = ["Resource"]
 
 _PROBE_BYTES = 64 << 10
-_HASH_BYTES = 1 << 20
-_SETTLED = timedelta(seconds=2)
-_DOWNLOADS = 2
-"""How often a file is fetched whose digest is not the one that the server tells."""
 
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d+)-(\d+)|\*)/(\d+|\*)")
-_HTML = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)[\s>]", re.I | re.S
-)
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class Head:
-    """What the first answer tells about a file.
-
-    `size` in bytes, None if it is not told; `ranges` whether parts of it can be asked for; `start` its first
-    bytes; `delimited` whether a body that was cut can be told from one that is whole; `date` when the answer
-    was made, by the server's clock.
-    """
-
-    url: HttpUrl
-    size: int | None
-    etag: str | None
-    modified: str | None
-    ranges: bool
-    start: bytes = field(repr=False)
-    delimited: bool
-    digests: Mapping[str, bytes]
-    date: str | None = None
-
-    @property
-    def validator(self) -> dict[str, str]:
-        """`If-Match` where there is a strong ETag, else `If-Range` with the date, else nothing."""
-        if self.etag and not self.etag.startswith("W/"):
-            return {"if-match": self.etag}
-        return {"if-range": self.modified} if self.modified else {}
-
-    @property
-    def tag(self) -> str | None:
-        """Whatever changes with the content: the ETag, or the date."""
-        return self.etag or self.modified
-
-    @property
-    def lasting_etag(self) -> str | None:
-        """The strong ETag, unless the file may change once more and keep it.
-
-        Servers make ETags of the second in which a file was written: one that is as young as the answer is
-        not strong yet (RFC 9110, 8.8.2.2).
-        """
-        etag = quoted_etag(self.etag)
-        if etag is None or self.modified is None:
-            return etag
-        try:
-            written, answered = (parsedate_to_datetime(text) for text in (self.modified, self.date or ""))
-        except (TypeError, ValueError):
-            return None
-        return etag if answered - written >= _SETTLED else None
 
 
 class Resource:
@@ -93,7 +28,7 @@ class Resource:
         self, client: HttpClient, url: HttpUrl, secret_headers: Mapping[str, str] | None = None
     ) -> None:
         self._client = client
-        self._limits = client.limits
+        self.limits = client.limits
         self._url = url
         self._secret_headers = secret_headers
         self._head: Head | None = None
@@ -105,7 +40,7 @@ class Resource:
         Raises `NotFoundError`, `AccessDeniedError`, `LocationError` or `UnavailableError`.
         """
         if self._head is None:
-            patience = self._patience(interrupted)
+            patience = self.patience(interrupted)
             while self._head is None:
                 try:
                     self._head = self._probe(probe, patience)
@@ -135,7 +70,7 @@ class Resource:
         """
         etag, _, place = mark.partition(" at ")
         asked = {"if-none-match": etag, "range": "bytes=0-0"}
-        patience = self._patience(None)
+        patience = self.patience(None)
         while True:
             try:
                 answer = self._client.once(self._url, asked, secret_headers=self._secret_headers)
@@ -170,30 +105,6 @@ class Resource:
                     break
         return b"".join(pieces)
 
-    def download(self, target: Path, progress: Progress, stop: threading.Event) -> tuple[int, str]:
-        """Write the file to `target` (its directory is there): its size in bytes and SHA-256 as hex digits.
-
-        A set `stop` ends it early with `UnavailableError`. Raises also `ResourceError` if the disk is full.
-        """
-        patience = self._patience(stop)
-        for left in reversed(range(_DOWNLOADS)):
-            head = self.head(1 << 20, stop)
-            try:
-                with disk_errors(target):
-                    result = self._download_once(head, target, progress if left else _silent, stop)
-            except Broken as broken:
-                if not left:
-                    raise UnavailableError(
-                        f"`{self.shown}` is damaged on the way: {broken.reason}",
-                        hint="the server's file or something between is broken: check the file at the server",
-                    ) from None
-                patience.failed(broken)
-                self._head = None  # its first bytes may be the damaged ones
-            else:
-                self._head = replace(head, start=b"")  # of many files, they would fill the memory
-                return result
-        raise AssertionError
-
     def chunks(
         self, start: int, stop: int | None, interrupted: threading.Event | None = None
     ) -> Iterator[bytes]:
@@ -215,7 +126,7 @@ class Resource:
             start += len(first)
         if stop is None:
             stop = head.size
-        patience = self._patience(interrupted)
+        patience = self.patience(interrupted)
         ended = False
         while stop is None or start < stop:
             moved = 0
@@ -261,8 +172,18 @@ class Resource:
             if new:
                 yield new
 
-    def _patience(self, interrupted: threading.Event | None) -> Patience:
-        return Patience(self._limits, self.shown, interrupted)
+    def forget_start(self) -> None:
+        """Keep no bytes of it: those of many files would fill the memory."""
+        if self._head is not None:
+            self._head = replace(self._head, start=b"")
+
+    def forget(self) -> None:
+        """Ask for everything once more: the first bytes may be damaged ones."""
+        self._head = None
+
+    def patience(self, interrupted: threading.Event | None) -> Patience:
+        """How often another try is made; a set `interrupted` ends it."""
+        return Patience(self.limits, self.shown, interrupted)
 
     def _probe(self, probe: int, patience: Patience) -> Head:
         answer = self._ask({"range": f"bytes=0-{probe - 1}"})
@@ -384,59 +305,6 @@ class Resource:
             raise LocationError(f"`{self.shown}` answers with a part, but does not tell which")
         return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
 
-    def _download_once(
-        self, head: Head, target: Path, progress: Progress, stop: threading.Event
-    ) -> tuple[int, str]:
-        if head.size is not None and head.size > shutil.disk_usage(target.parent).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        digests = Digests(head.digests)
-        size = 0
-        descriptor = os.open(
-            target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-        )
-        try:
-            if head.size is not None and head.ranges and head.size >= self._limits.ranged_from:
-                size = head.size
-                self._in_parts(head.size, descriptor, digests, progress, stop)
-            else:
-                for chunk in self.chunks(0, None, stop):
-                    size = _write(descriptor, chunk, size)
-                    digests.update(chunk)
-                    progress(len(chunk))
-        finally:
-            os.close(descriptor)
-        return size, digests.check()
-
-    def _in_parts(
-        self, size: int, descriptor: int, digests: Digests, progress: Progress, stop: threading.Event
-    ) -> None:
-        """Fetch parts over several connections straight into place; the digest follows in order."""
-
-        def part(begin: int, end: int) -> None:
-            position = begin
-            for chunk in self.chunks(begin, end, stop):
-                position = _write(descriptor, chunk, position)
-                progress(len(chunk))
-
-        step = self._limits.part_bytes
-        bounds = [(begin, min(begin + step, size)) for begin in range(0, size, step)]
-        with ThreadPoolExecutor(self._limits.streams, "http-part") as pool:
-            try:
-                futures = [pool.submit(part, begin, end) for begin, end in bounds]
-                for (begin, end), future in zip(bounds, futures, strict=True):
-                    future.result()
-                    for position in range(begin, end, _HASH_BYTES):
-                        digests.update(os.pread(descriptor, min(_HASH_BYTES, end - position), position))
-            except BaseException:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-
-def looks_like_html(start: bytes) -> bool:
-    """True if these first bytes are those of a web page."""
-    return _HTML.match(start.removeprefix(_BYTE_ORDER_MARK)) is not None
-
 
 def _beyond(answer: Answer, start: int, stop: int | None) -> Iterator[bytes]:
     """The bytes from `start` to `stop` of an answer that begins there, or of a 200 that begins at 0."""
@@ -452,19 +320,5 @@ def _beyond(answer: Answer, start: int, stop: int | None) -> Iterator[bytes]:
         raise Broken("the connection ended too early")
 
 
-def _write(descriptor: int, data: bytes, position: int) -> int:
-    """Write all of `data` at `position`; the position behind it."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, position)
-        position += written
-        view = view[written:]
-    return position
-
-
 def _changed(shown: str) -> LocationError:
     return LocationError(f"`{shown}` changed while it was read", hint="run again when nobody writes to it")
-
-
-def _silent(moved: int) -> None:
-    """The progress of a second download: its bytes were counted the first time."""

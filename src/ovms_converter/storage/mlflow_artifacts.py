@@ -8,6 +8,7 @@ from pathlib import Path
 from ovms_converter.errors import LocationError, NotFoundError, UnavailableError
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress
 from ovms_converter.storage.http import fetch_all
+from ovms_converter.storage.http_download import download
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.mlflow_server import TrackingServer
 
@@ -52,7 +53,7 @@ class ArtifactSource:
             place, told = self._place(path)
             target = directory / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            size, sha256 = self._server.artifact(place).download(target, progress, stop)
+            size, sha256 = download(self._server.artifact(place), target, progress, stop)
             if told is not None and size != told:
                 raise UnavailableError(
                     f"`{path}` of `{self._location}` came with {size} bytes, and the server told {told}",

@@ -25,8 +25,9 @@ from ovms_converter.storage.forward import ForwardReader
 from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.publication import Original, Publication
+from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.store_errors import StoreNames
-from ovms_converter.storage.transfer import Download, Wanted, received
+from ovms_converter.storage.transfer import Download
 
 __all__ = ["ObjectDestination", "ObjectSource"]
 

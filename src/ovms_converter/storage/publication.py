@@ -15,7 +15,7 @@ from ovms_converter.storage import background
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import PART, Bucket
 from ovms_converter.storage.location import Location
-from ovms_converter.storage.transfer import Wanted, all_of, received
+from ovms_converter.storage.receiving import Wanted, received
 
 __all__ = ["Original", "Publication"]
 
@@ -66,7 +66,7 @@ class Publication:
             async with small:
                 await self._store(key, only_if_absent=False)
 
-        await all_of([between(key) for key in keys[1:-1]])
+        await background.all_of([between(key) for key in keys[1:-1]])
         for key in keys[1:][-1:]:
             await self._store(key, only_if_absent=True)
 
