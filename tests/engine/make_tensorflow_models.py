@@ -1,5 +1,7 @@
 """Write small models with TensorFlow: `python make_tensorflow_models.py DIRECTORY`. Run by the tests."""
 
+# mypy: disable-error-code="misc, untyped-decorator"
+
 import os
 import sys
 from pathlib import Path
