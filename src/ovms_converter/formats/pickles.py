@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Iterator
 
+from ovms_converter.formats.base import SourceModel
 from ovms_converter.formats.boosters import ADVICE as BOOSTED
+from ovms_converter.formats.framework import FrameworkFormat
+from ovms_converter.formats.programs import pickle_globals
 from ovms_converter.formats.refused import Finding, Refused, file_match, nothing
 from ovms_converter.formats.tree import Sample, Tree
 
 __all__ = ["FORMATS", "is_pickle"]
 
-_PLAIN = (
-    "write plain ONNX operators where it was trained, for example `skl2onnx.to_onnx(model, X[:1], "
-    'black_op={"LinearRegressor", "Scaler"})` for a linear model; OpenVINO runs no ai.onnx.ml operator'
-)
+_RECIPE = "write ONNX where it was trained: `skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})`"
 _ANY = "rebuild the model where it was trained and export it as ONNX or SavedModel"
 _RUNS_CODE = "which runs its author's code when it is opened and is not converted"
+
+
+_LOOKED_INTO = 1 << 16
+"""Bytes of a pickle in which imports are looked for."""
 
 
 def is_pickle(head: bytes) -> bool:
@@ -61,17 +65,46 @@ def _joblib(sample: Sample) -> str | None:
     )
 
 
+def _estimator(
+    name: str,
+    title: str,
+    search: Callable[[Tree], Iterator[Finding]],
+    library: str,
+    *modules: str,
+    suffixes: tuple[str, ...] = (),
+) -> FrameworkFormat:
+    """A row for estimators with scikit-learn's methods; a pickle of them runs code, a skops file does not."""
+    skops = name.endswith(".skops")
+    return FrameworkFormat(
+        name,
+        title,
+        search,
+        library,
+        modules[0] if modules and modules[0] in ("lightgbm", "xgboost") else "sklearn",
+        ("sklearn", "skl2onnx", "onnx", *(("skops",) if skops else ()), *modules),
+        _RECIPE,
+        executes=None if skops else "which runs its author's code when it is opened",
+        programs=None if skops else _globals,
+        suffixes=suffixes,
+    )
+
+
+def _globals(tree: Tree, model: SourceModel) -> tuple[str, ...]:
+    """What a pickle imports; a compressed one does not tell."""
+    return pickle_globals(tree.sample(model.path).read(0, _LOOKED_INTO)) or ("a pickle",)
+
+
 FORMATS = (
-    Refused(
+    _estimator(
         "sklearn.skops",
         "a scikit-learn model (skops)",
         file_match(_skops),
-        _PLAIN,
+        "scikit-learn",
         suffixes=(".skops",),
     ),
-    Refused("lightgbm.skops", "a LightGBM estimator (skops)", nothing, BOOSTED),
-    Refused("lightgbm.pkl", "a pickled LightGBM estimator", _of(b"lightgbm"), BOOSTED, _RUNS_CODE),
-    Refused("xgboost.pkl", "a pickled XGBoost estimator", _of(b"xgboost"), BOOSTED, _RUNS_CODE),
+    _estimator("lightgbm.skops", "a LightGBM estimator (skops)", nothing, "LightGBM", "lightgbm"),
+    _estimator("lightgbm.pkl", "a pickled LightGBM estimator", _of(b"lightgbm"), "LightGBM", "lightgbm"),
+    _estimator("xgboost.pkl", "a pickled XGBoost estimator", _of(b"xgboost"), "XGBoost", "xgboost"),
     Refused("catboost.pkl", "a pickled CatBoost estimator", _of(b"catboost"), BOOSTED, _RUNS_CODE),
     Refused(
         "statsmodels",
@@ -88,16 +121,19 @@ FORMATS = (
         'rebuild the model and run `torch.onnx.export(model, (example,), "model.onnx")`',
         _RUNS_CODE,
     ),
-    Refused(
-        "sklearn.cloudpickle", "a pickled scikit-learn model", _of(b"sklearn", cloud=True), _PLAIN, _RUNS_CODE
+    _estimator(
+        "sklearn.cloudpickle",
+        "a pickled scikit-learn model",
+        _of(b"sklearn", cloud=True),
+        "scikit-learn",
+        "cloudpickle",
     ),
-    Refused("sklearn.pickle", "a pickled scikit-learn model", _of(b"sklearn"), _PLAIN, _RUNS_CODE),
-    Refused(
+    _estimator("sklearn.pickle", "a pickled scikit-learn model", _of(b"sklearn"), "scikit-learn"),
+    _estimator(
         "sklearn.joblib",
         "a compressed joblib dump",
         file_match(_joblib),
-        _PLAIN,
-        _RUNS_CODE,
+        "scikit-learn",
         suffixes=(".joblib",),
     ),
     Refused(

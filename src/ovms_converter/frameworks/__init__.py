@@ -18,7 +18,14 @@ _KERAS = Framework(
 
 _TORCH = Framework("torch", "PyTorch")
 
+_SKLEARN = Framework("sklearn", "scikit-learn")
+_XGBOOST = Framework("sklearn", "XGBoost")
+_LIGHTGBM = Framework("sklearn", "LightGBM")
+
 FRAMEWORKS: Mapping[str, Framework] = {
+    **dict.fromkeys(("sklearn.skops", "sklearn.pickle", "sklearn.cloudpickle", "sklearn.joblib"), _SKLEARN),
+    "xgboost.pkl": _XGBOOST,
+    **dict.fromkeys(("lightgbm.skops", "lightgbm.pkl"), _LIGHTGBM),
     "keras.keras": _KERAS,
     "keras.h5": _KERAS,
     "pytorch.torchscript": _TORCH,

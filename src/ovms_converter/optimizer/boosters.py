@@ -28,7 +28,7 @@ __all__ = ["FORMATS", "BoosterSource", "onnx_of"]
 FORMATS = ("xgboost", "lightgbm")
 """The formats that are read here."""
 
-_INPUT, _PREDICTION, _LABEL, _PROBABILITIES = "X", "prediction", "label", "probabilities"
+_INPUT, _LABEL, _PROBABILITIES = "X", "label", "probabilities"
 _OPSET, _IR_VERSION = 17, 8
 _MODEL_IR_VERSION, _GRAPH_NAME = 1, 2
 
@@ -80,7 +80,8 @@ def _emit_trees(emitter: Emitter, model: Boosted) -> str:
     scores = emit_scores(emitter, _INPUT, ensemble_of(model), model.groups).total
     if not model.average:
         return scores
-    rounds = max(len(model.trees) // model.groups, 1)
+    whole = any(tree.vectors is not None for tree in model.trees)
+    rounds = max(len(model.trees) // (1 if whole else model.groups), 1)
     return emitter.op("Div", scores, emitter.number(rounds))
 
 
@@ -113,10 +114,10 @@ def _emit_link(emitter: Emitter, link: Link, scores: str) -> str:
 def _emit_prediction(emitter: Emitter, model: Boosted, scores: str) -> tuple[OnnxValue, ...]:
     found = _emit_link(emitter, model.link, scores)
     if model.groups == 1 or model.link is Link.ARGMAX:
-        emitter.op("Reshape", found, emitter.integers(-1), output=_PREDICTION)
-        return (OnnxValue(_PREDICTION, "f32", (None,)),)
-    emitter.op("Identity", found, output=_PREDICTION)
-    return (OnnxValue(_PREDICTION, "f32", (None, model.groups)),)
+        emitter.op("Reshape", found, emitter.integers(-1), output=model.output)
+        return (OnnxValue(model.output, "f32", (None,)),)
+    emitter.op("Identity", found, output=model.output)
+    return (OnnxValue(model.output, "f32", (None, model.groups)),)
 
 
 def _emit_classes(emitter: Emitter, model: Boosted, scores: str) -> tuple[OnnxValue, ...]:
@@ -168,12 +169,21 @@ def ensemble_of(model: Boosted) -> Ensemble:
             mode[start + node] = MEMBER
             first[start + node], categories[start + node] = place, table.size
             place += table.size
-    leaf = np.flatnonzero((yes == np.arange(total)) & (no == np.arange(total)))
     if not model.trees:
         yes[0] = no[0] = 0
-        leaf = np.zeros(1, np.int64)
+    leaf = np.flatnonzero((yes == np.arange(total)) & (no == np.arange(total)))
+    column, weight = column[leaf], value[leaf]
+    vectors = [
+        (start + node, numbers)
+        for tree, start in zip(model.trees, starts.tolist(), strict=False)
+        for node, numbers in (tree.vectors or {}).items()
+    ]
+    if vectors:
+        leaf = np.repeat([node for node, _ in vectors], model.groups)
+        column = np.tile(np.arange(model.groups), len(vectors))
+        weight = np.ravel([numbers for _, numbers in vectors])
     return Ensemble(
         feature=feature, threshold=threshold, mode=mode, yes=yes, no=no, missing=missing, roots=starts,
-        leaf=leaf, column=column[leaf], weight=value[leaf],
+        leaf=leaf, column=column, weight=weight,
         first_category=first, categories=categories, member=np.concatenate(tables),
     )  # fmt: skip

@@ -26,7 +26,8 @@ class Tree:
 
     A node whose `yes` is negative is a leaf and gives `value` to output `group`. Another one asks whether its
     feature is below `threshold` (or not above it, see `Boosted.strict`), or, if it is in `categories`,
-    whether the feature's whole part is one of these. `missing` tells whether NaN goes to `yes`.
+    whether the feature's whole part is one of these. `missing` tells whether NaN goes to `yes`. With
+    `vectors` each leaf gives a number to every output in place of one to `group`.
     """
 
     group: int
@@ -37,6 +38,7 @@ class Tree:
     missing: Sequence[bool]
     value: Sequence[float]
     categories: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    vectors: Mapping[int, Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ class Boosted:
     `features`   how many columns it takes, `groups` how many sums over trees it computes
     `strict`     whether a node asks for `<` rather than `<=`
     `base`       what is added to each group's sum
-    `average`    whether the sum is divided by the number of trees of a group
+    `average`    whether the sum is divided by the number of trees that give to a group
     `link`       what becomes of the sums, of which `scale` is a factor of before
     `classifier` whether an estimator for classes wrote it: then labels and probabilities are published
     `labels`     the classes' own numbers, if they are not 0, 1, ...
+    `output`     the name of what is predicted otherwise
     """
 
     library: str
@@ -74,3 +77,4 @@ class Boosted:
     linear: Linear | None = None
     classifier: bool = False
     labels: Sequence[int] | None = None
+    output: str = "prediction"
