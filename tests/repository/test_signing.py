@@ -277,8 +277,9 @@ def test_a_signed_statement_that_names_no_files_is_refused(change: dict[str, obj
         signed_files(statement | change)
 
 
-def test_the_same_files_and_key_give_the_same_signature(tmp_path: Path) -> None:
-    private, _ = new_pair(tmp_path, "Ed25519")
+@pytest.mark.parametrize("kind", ["P-256", "Ed25519"])
+def test_the_same_files_and_key_give_the_same_signature(kind: str, tmp_path: Path) -> None:
+    private, _ = new_pair(tmp_path, kind)
     first, second = (Conversions(str(tmp_path / name / "net")) for name in ("a", "b"))
     first(MODEL, sign=str(private))
     second(MODEL, sign=str(private))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ovms_converter.errors import RequestError
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     _Private: TypeAlias = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -66,12 +67,17 @@ class PrivateKey:
         raise _refused("sign", name, "is of a kind that is not used here", f"give one of {_KINDS}")
 
     def sign(self, data: bytes) -> bytes:
-        """The signature: DER for ECDSA, 64 bytes for Ed25519."""
+        """The signature: DER for ECDSA, 64 bytes for Ed25519; the same each time where OpenSSL can (3.2)."""
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        if isinstance(self._key, ec.EllipticCurvePrivateKey):
-            return self._key.sign(data, _ecdsa(self._key.curve))
-        return self._key.sign(data)
+        if not isinstance(self._key, ec.EllipticCurvePrivateKey):
+            return self._key.sign(data)
+        hashing = _hash_of(self._key.curve)
+        try:
+            return self._key.sign(data, ec.ECDSA(hashing, deterministic_signing=True))
+        except UnsupportedAlgorithm:
+            return self._key.sign(data, ec.ECDSA(hashing))
 
 
 class PublicKey:
@@ -109,7 +115,7 @@ class PublicKey:
 
         try:
             if isinstance(self._key, ec.EllipticCurvePublicKey):
-                self._key.verify(signature, data, _ecdsa(self._key.curve))
+                self._key.verify(signature, data, ec.ECDSA(_hash_of(self._key.curve)))
             else:
                 self._key.verify(signature, data)
         except InvalidSignature:
@@ -117,12 +123,11 @@ class PublicKey:
         return True
 
 
-def _ecdsa(curve: "ec.EllipticCurve") -> "ec.ECDSA":
+def _hash_of(curve: "ec.EllipticCurve") -> "hashes.HashAlgorithm":
     """The hash that belongs to a curve, as `model_signing` chooses it."""
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
 
-    return ec.ECDSA({256: hashes.SHA256(), 384: hashes.SHA384()}.get(curve.key_size, hashes.SHA512()))
+    return {256: hashes.SHA256(), 384: hashes.SHA384()}.get(curve.key_size, hashes.SHA512())
 
 
 def _fingerprint(key: "_Public") -> str:
