@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -60,7 +61,18 @@ def test_without_the_extra_the_hint_is_how_to_install_it(name: str, path: str, d
         )
         assert "keras, h5py, scipy are not installed here" in caught.value.message
         assert caught.value.hint is not None
-        assert caught.value.hint.startswith("pip install 'ovms-converter[keras]', or load it with")
+        if sys.version_info >= (3, 11):
+            assert caught.value.hint.startswith("pip install 'ovms-converter[keras]', or load it with")
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_where_python_is_too_old_the_hint_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13))
+    with pytest.raises(UnsupportedModelError) as caught:
+        formats.recognise(MemoryFiles({"m.keras": archive()}))
+    assert (caught.value.hint or "").startswith(
+        "run this program with Python 3.11 or later and its extra `keras`"
+    )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

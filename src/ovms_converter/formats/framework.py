@@ -2,6 +2,7 @@
 
 import importlib.util
 import posixpath
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class FrameworkFormat:
     `library`   what a sentence calls the library: "Keras"
     `extra`     the extra of this package that installs what is needed
     `modules`   what must be importable for that; they are looked up and not imported
+    `python`    the first Python that the library runs with
     `recipe`    how the owner exports it without this program, one line
     `executes`  follows "`path` is <title>, ...": why opening it runs its author's code; None if it never does
     `programs`  what in a model would run; None if every model of this format `executes`
@@ -48,6 +50,7 @@ class FrameworkFormat:
     extra: str
     modules: tuple[str, ...]
     recipe: str
+    python: tuple[int, int] = (3, 10)
     executes: str | None = None
     programs: Callable[[Tree, SourceModel], tuple[str, ...]] | None = None
     check: Callable[[Tree, SourceModel], None] = _nothing
@@ -66,10 +69,16 @@ class FrameworkFormat:
         self.check(tree, model)
         missing = [name for name in self.modules if importlib.util.find_spec(name) is None]
         if missing:
+            wanted = ".".join(map(str, self.python))
+            install = (
+                f"pip install 'ovms-converter[{self.extra}]'"
+                if sys.version_info >= self.python
+                else f"run this program with Python {wanted} or later and its extra `{self.extra}`"
+            )
             raise UnsupportedModelError(
                 f"{_place(model)} is {self.title}, which needs {self.library}, and {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not installed here: {model.evidence}",
-                hint=f"pip install 'ovms-converter[{self.extra}]', or {self.recipe}",
+                hint=f"{install}, or {self.recipe}",
             )
 
     def runs_code(self, tree: Tree, model: SourceModel) -> tuple[str, ...] | None:

@@ -27,7 +27,7 @@ _VERSION = re.compile(rb"(?<![0-9.])([1-9][0-9]*\.[0-9]+\.[0-9]+(?:-[a-z0-9]+)?)
 """A version among the attributes of HDF5; Keras writes no other."""
 
 _LISTED = 8
-_MODULES = ("keras", "h5py", "scipy")
+_MODULES, _PYTHON = ("keras", "h5py", "scipy"), (3, 11)
 
 
 def _archive(sample: Sample) -> str | None:
@@ -127,6 +127,7 @@ FORMATS = (
         library="Keras",
         extra="keras",
         modules=_MODULES,
+        python=_PYTHON,
         recipe='load it with `keras.saving.load_model`, run `model.export("saved_model")`, and convert that '
         "directory",
         executes=_EXECUTES,
@@ -149,6 +150,7 @@ FORMATS = (
         library="Keras",
         extra="keras",
         modules=_MODULES,
+        python=_PYTHON,
         recipe='load it with `keras.models.load_model`, run `model.export("saved_model")` '
         '(before Keras 2.13 `model.save("saved_model", save_format="tf")`), and convert that directory',
         executes=_EXECUTES,
