@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from engine_rig import convert, job, value, write
 from ovms_converter.engine.worker import exporting, save, verify
+from ovms_converter.engine.worker.treatment import InputTreatment
 from ovms_converter.errors import VerificationError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.conversion import convert as read
@@ -110,3 +113,25 @@ def test_a_layout_that_only_openvino_can_resolve_is_run_and_not_compared(tmp_pat
     one = job(image(tmp_path / "m.onnx"), tmp_path / "out", verify="compare", layout="image(nc...->...nc)")
     result = convert(one, tmp_path / "s")
     assert any("cannot be told without OpenVINO" in note for note in result.notes), result.verified
+
+
+@given(
+    st.permutations(range(4)),
+    st.booleans(),
+    st.lists(st.floats(-9, 9), max_size=1) | st.lists(st.floats(-9, 9), min_size=3, max_size=3),
+    st.lists(st.floats(0.1, 9), max_size=1) | st.lists(st.floats(0.1, 9), min_size=3, max_size=3),
+)
+def test_an_example_of_the_source_becomes_an_input_of_the_result_and_back(
+    order: list[int], reverse: bool, mean: list[float], scale: list[float]
+) -> None:
+    steps = InputTreatment("x", tuple(order), 1, reverse, tuple(mean), tuple(scale))
+    example = np.random.default_rng(0).random((2, 3, 4, 5), dtype=np.float32)
+    again = steps.forward(steps.back(example, np.dtype("f4"))).astype(np.float32)
+    np.testing.assert_allclose(again, example, atol=1e-4)
+
+
+def test_the_steps_are_taken_in_model_optimizers_order() -> None:
+    """Reversed first, so that the first mean is for what was the last channel."""
+    steps = InputTreatment("x", None, 1, reverse=True, mean=(1, 2, 3), scale=(10, 1, 1))
+    found = steps.forward(np.array([[5.0, 6.0, 7.0]]))
+    assert found.ravel().tolist() == pytest.approx([0.6, 4.0, 2.0])

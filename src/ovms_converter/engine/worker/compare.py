@@ -117,7 +117,7 @@ def compare(
             hint="`--verify load` publishes it all the same",
         )
     batches = sorted({_batch(written, sample) for sample in ran})
-    text = f" with a batch of {' and '.join(map(str, batches))}" if len(batches) > 1 else ""
+    text = f" with a batch of {_listed(batches)}" if len(batches) > 1 else ""
     note = f"OpenVINO refuses {refused[0]} of the samples that the source accepts: {refused[1]}"
     return Compared(", and ".join(parts) + text, figures, (note,) if refused[0] else ())
 
@@ -279,6 +279,11 @@ def _run_what_runs(
     if len(ran) < len(why):
         raise why[0]
     return ran, results, (len(why), cause_of(why[0]) if why else "")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = map(str, numbers)
+    return " and ".join(filter(None, (", ".join(first), last)))
 
 
 def _batch(written: Written, sample: _Sample) -> int:

@@ -85,9 +85,12 @@ def measure(name: str, result: Array, expected: Array, tolerance: Tolerance) -> 
         return Difference(_infinitely_far(name), where)
     one, other = one[~strange], other[~strange]
     figures = _figures(name, one, other)
-    if _is_near(one, other, expected.dtype.kind in "iub", tolerance):
+    exact = expected.dtype.kind in "iub"
+    if _is_near(one, other, exact, tolerance):
         return Difference(figures, "")
-    return Difference(figures, f"it differs by up to {figures.max_abs:.3g} (relative: {figures.max_rel:.3g})")
+    allowed = "" if exact else f"; the tolerance is {tolerance.relative:g}"
+    apart = f"it differs by up to {figures.max_abs:.3g} (relative: {figures.max_rel:.3g}{allowed})"
+    return Difference(figures, apart)
 
 
 def _is_near(one: Floats, other: Floats, exact: bool, tolerance: Tolerance) -> bool:
