@@ -5,13 +5,19 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ovms_converter.repository import RECORD, ModelRepository
+from ovms_converter.repository import RECORD, SIGNATURE, ModelRepository
+from ovms_converter.repository.versions import members
 
 __all__ = ["assert_unmixed", "version_files"]
 
 
-def version_files(directory: Path, fingerprint: str, size: int = 64) -> dict[str, Path]:
-    """A record, weights and a graph on disk, all telling whose they are; in the order of publishing."""
+def version_files(
+    directory: Path, fingerprint: str, size: int = 64, *, signed: bool = False
+) -> dict[str, Path]:
+    """A record, weights and a graph on disk, all telling whose they are; in the order of publishing.
+
+    What stands for a signature is as long as the fingerprint.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     contents = {
         "model.bin": (f"weights of {fingerprint} ".encode() * size)[:size],
@@ -21,9 +27,11 @@ def version_files(directory: Path, fingerprint: str, size: int = 64) -> dict[str
         name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in contents.items()
     }
-    record = json.dumps({"fingerprint": fingerprint, "files": facts}).encode()
+    told: dict[str, object] = {"fingerprint": fingerprint, "files": facts}
+    signature = {SIGNATURE: fingerprint.encode()} if signed else {}
+    record = json.dumps(told | ({"signed_by": "sha256:0"} if signed else {})).encode()
     paths = {}
-    for name, data in ({RECORD: record} | contents).items():
+    for name, data in ({RECORD: record} | signature | contents).items():
         paths[name] = directory / name
         paths[name].write_bytes(data)
     return paths
@@ -34,7 +42,10 @@ def assert_unmixed(repository: ModelRepository) -> Mapping[int, str]:
     fingerprints = {}
     for version in repository.versions():
         record = json.loads(repository.destination.read(f"{version.directory}/{RECORD}"))
-        assert set(version.files) == {RECORD, *record["files"]}
+        assert set(version.files) == {RECORD, *members(record)}
+        if record.get("signed_by"):
+            signature = repository.destination.read(f"{version.directory}/{SIGNATURE}")
+            assert signature == record["fingerprint"].encode(), version.directory
         for name, facts in record["files"].items():
             data = repository.destination.read(f"{version.directory}/{name}")
             assert hashlib.sha256(data).hexdigest() == facts["sha256"], f"{version.directory}/{name}"
