@@ -13,7 +13,8 @@ process is forked from one that has loaded openvino already, which saves half a 
 in processes of their own, so whatever crashes is counted.
 
 Ends with 1 if fewer cases are equal than by plain OpenVINO, if the program failed with anything but an error
-of its own, or if wrong numbers were published under `compare` or `auto`.
+of its own, or if wrong numbers were published under `compare` or `auto`. Not wrong is what is drawn at
+random, and what is quantized one step beside the expected one, because the quotient lies at a tie.
 """
 
 import argparse
@@ -50,6 +51,8 @@ Array = npt.NDArray[Any]
 Record = dict[str, Any]
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-5
+ONE_STEP = "one step of 8 bits apart"
+RANDOM = frozenset(("Bernoulli", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"))
 SECONDS = 120
 """One case may take so long; none takes more than a few."""
 
@@ -148,8 +151,18 @@ def difference(result: Array, expected: Array) -> str:
     relative = 2**-6 if str(expected.dtype) == "bfloat16" else RELATIVE
     if np.allclose(one, other, rtol=relative, atol=ABSOLUTE, equal_nan=True):
         return ""
+    if expected.dtype in (np.int8, np.uint8) and np.max(np.abs(one - other)) == 1:
+        return ONE_STEP
     with np.errstate(all="ignore"):
         return f"differs by up to {np.nanmax(np.abs(one - other)):.3g}"
+
+
+def fed(port: ov.ConstOutput, declared: str, given: Mapping[str, Array]) -> "ov.Tensor | Array":
+    """The value of an input, which a device may rename; a few cases do not give what they do not use."""
+    name = next(iter(port.get_names() & given.keys()), declared)
+    return (
+        tensor_of(given[name]) if name in given else ov.Tensor(port.get_element_type(), ov.Shape(port.shape))
+    )
 
 
 def judged(model: ov.Model, case: Any) -> Record:
@@ -160,10 +173,8 @@ def judged(model: ov.Model, case: Any) -> Record:
     try:
         given = {name: array_of(value) for name, value in zip(names, inputs, strict=False)}
         wanted = [array_of(value) for value in expected]
-        feed = {
-            port: tensor_of(given[next(iter(port.get_names() & given.keys()))]) for port in compiled.inputs
-        }
-    except (TypeError, StopIteration, RuntimeError) as error:
+        feed = {port: fed(port, name, given) for port, name in zip(compiled.inputs, names, strict=False)}
+    except (TypeError, RuntimeError) as error:
         return {"outcome": "unfed", "why": f"{type(error).__name__}: {error}"[:200]}
     request = compiled.create_infer_request()
     request.infer(feed)
@@ -278,7 +289,8 @@ def ours(path: Path, case: Any, verify: str, directory: Path) -> Record:
         return {"outcome": "crashed", "why": traceback.format_exc()[-600:]}
     xml = next((directory / str(done.version)).glob("*.xml"))
     record = apart(lambda: judged(ov.Core().read_model(xml), case))
-    return record | {"verified": done.verified, "repairs": list(done.record["repairs"])}
+    random = any(node.op_type in RANDOM for node in case.model.graph.node)
+    return record | {"random": random, "verified": done.verified, "repairs": list(done.record["repairs"])}
 
 
 def run_case(case: Any, modes: Sequence[str], directory: Path) -> Record:
@@ -361,13 +373,9 @@ def report(records: Mapping[str, Record], modes: Sequence[str]) -> bool:
             f"the program crashed, {mode}", records, lambda each: each["outcome"] == "crashed", mode
         )
         if mode != "load":
-            wrong = _list(
-                f"published with wrong numbers, {mode}",
-                records,
-                lambda each: each["outcome"] == "different",
-                mode,
-            )
-            good &= wrong
+            title = f"published with other numbers, {mode}"
+            _list(f"{title}, drawn at random or one step of 8 bits apart", records, _is_no_fault, mode)
+            good &= _list(title, records, lambda each: _differs(each) and not _is_no_fault(each), mode)
     if "plain" in modes and "load" in modes:
         worse = [name for name, each in records.items() if _equal(each, "plain") and not _equal(each, "load")]
         better = [
@@ -381,6 +389,15 @@ def report(records: Mapping[str, Record], modes: Sequence[str]) -> bool:
             print(f"  {name}: {records[name]['load'].get('why')}")
         good &= len(better) >= len(worse)
     return good
+
+
+def _differs(record: Mapping[str, Any]) -> bool:
+    return bool(record["outcome"] == "different")
+
+
+def _is_no_fault(record: Mapping[str, Any]) -> bool:
+    """Whether nothing else could be expected: neither of two neighbours is wrong for a quotient at a tie."""
+    return _differs(record) and (record["random"] or ONE_STEP in record["why"])
 
 
 def _equal(record: Mapping[str, Any], mode: str) -> bool:

@@ -124,7 +124,7 @@ def test_a_model_that_fits_no_guessed_length_is_published_with_a_note(tmp_path: 
     )
     result = convert(job(model, tmp_path / "out"), tmp_path / "s")
     assert result.verified.startswith("loaded and compiled; not run")
-    assert "guessed input size" in result.notes[0]
+    assert "every guessed input" in result.notes[0]
 
 
 def test_a_batch_that_is_only_declared_free_is_told(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ Format: numpy's NEP 1, a zip of `.npy` files.
 import ast
 import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ovms_converter.errors import CorruptModelError
+from ovms_converter.formats.archives import DAMAGE
 
 __all__ = ["MOST_BYTES", "NpzArray", "read_npz"]
 
@@ -51,7 +51,7 @@ def read_npz(path: Path) -> Mapping[str, NpzArray]:
                         raise CorruptModelError(f"holds two arrays of the name `{name[:80]}`")
                     found[name] = _header(stream, name)
             size = sum(item.file_size for item in archive.infolist())
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error):
+    except DAMAGE:
         raise CorruptModelError("is no `.npz` of numpy, or it is damaged") from None
     if not found:
         raise CorruptModelError("holds no arrays")

@@ -115,8 +115,10 @@ def _unpack_zip(path: Path, unpacking: "_Unpacking") -> list[FetchedFile] | None
         names = {info.filename for info in infos}
         if _is_model_file(names) or not (path.suffix.lower() == ".zip" or _holds_model(names)):
             return None
+        # ZipInfo.is_dir() fails at an empty name.
         members = (
-            _Member(info.filename, info.is_dir(), info.file_size, _zip_problem(info), info) for info in infos
+            _Member(info.filename, info.filename.endswith("/"), info.file_size, _zip_problem(info), info)
+            for info in infos
         )
         for member in unpacking.accepted(members):
             assert isinstance(member.source, zipfile.ZipInfo)

@@ -132,7 +132,7 @@ def _expected(
     """What the source computes, by the first of its runtimes that runs it, and that runtime's name."""
     inputs = list(ov.Core().read_model(str(written.xml)).inputs)
     rounds = _ROUNDS if written.bin.stat().st_size <= _SMALL else 1
-    draws = [draw for draw in Draw if draw is not Draw.TIES or not _quantizes(source)]
+    draws = _draws(_operations(source))
     drawn = [(draw, seed) for seed in range(rounds) for draw in draws]
     failures = []
     for runtime in runtimes(job, treatment):
@@ -167,16 +167,41 @@ def _given(written: Written, drawing: "_Drawer", examples: Examples) -> list[_Sa
     return found
 
 
-def _quantizes(source: Source) -> bool:
-    """Whether the source rounds to a grid as it runs.
+_RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 
-    At a tie, one implementation goes to the upper and another to the lower point: neither is wrong, and all
-    that follows is a step of the grid apart.
-    """
+_MOVING = frozenset(
+    ("Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose",
+     "Unsqueeze")
+)  # fmt: skip
+"""ONNX operators that compute nothing: what is NaN or infinite before them is so behind them."""
+
+
+def _operations(source: Source) -> frozenset[str]:
+    """The operators of an ONNX model; none of another format. Raises `NoReferenceError` for random ones."""
     if source.format != "onnx":
-        return False
-    operations = mapped(source.model, describe_onnx).operations
-    return any(name.endswith("QuantizeLinear") for names in operations.values() for name in names)
+        return frozenset()
+    domains = mapped(source.model, describe_onnx).operations
+    names = frozenset(name for operations in domains.values() for name in operations)
+    for name in sorted(names & _RANDOM):
+        raise NoReferenceError(f"its source draws random numbers (`{name}`)")
+    return names
+
+
+def _draws(operations: frozenset[str]) -> list[Draw]:
+    """The ways to draw samples for a source with these operators.
+
+    If it rounds to a grid as it runs, one implementation goes to the upper and another to the lower point at
+    a tie: neither is wrong, and all that follows is a step of the grid apart. NaN and infinities have one
+    meaning everywhere only where nothing is computed.
+    """
+    without = set[Draw]()
+    if any(name.endswith("QuantizeLinear") for name in operations):
+        without.add(Draw.TIES)
+    if not operations or not operations <= _MOVING:
+        without.add(Draw.STRANGE)
+    return [draw for draw in Draw if draw not in without]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ import openvino as ov
 
 from ovms_converter.engine.worker.execution import Array, Tensor
 
-__all__ = ["Draw", "Shape", "Sizes", "candidates", "fill", "has_free_batch", "has_other_free_dimensions"]
+__all__ = [
+    "Draw",
+    "Shape",
+    "Sizes",
+    "candidates",
+    "fill",
+    "has_free_batch",
+    "has_other_free_dimensions",
+    "has_settings",
+]
 
 _SIZES = (1, 2, 8, 16, 32, 64, 224)
 _LONGEST = 1 << 26
@@ -18,17 +27,21 @@ _LONGEST = 1 << 26
 
 _FREE_RANKS = (2, 4, 1, 3, 0)
 
+_SETTINGS = 8
+"""A vector of at most so many numbers may be what a shape, an axis or a step is computed from."""
+
 Shape: TypeAlias = tuple[int, ...]
 
 
 class Draw(Enum):
     """How values are drawn. An integer is mostly an index or a mask: a large one may be out of range."""
 
-    ZEROS = "floats in [0, 1), integers 0"
+    ZEROS = "floats in [0, 1), integers 0, short vectors of integers 1"
     UNIT = "floats in [0, 1), integers 0 and 1"
     WIDE = "normal floats, integers around 0; bytes over their whole range"
     TIES = "halves, in which values repeat and rounding meets ties; integers in [0, 8)"
     COUNTS = "floats in [0, 10), integers in [1, 5)"
+    STRANGE = "NaN, infinities and normal floats; integers 0 and 1"
 
 
 _INTEGERS = {
@@ -37,6 +50,7 @@ _INTEGERS = {
     Draw.WIDE: (-40, 41),
     Draw.TIES: (0, 8),
     Draw.COUNTS: (1, 5),
+    Draw.STRANGE: (0, 2),
 }
 
 
@@ -66,6 +80,16 @@ def has_other_free_dimensions(inputs: Sequence[ov.Output]) -> bool:
         or any(dimension.is_dynamic for dimension in (list(shape)[1:] if len(shape) > 1 else list(shape)))
         for shape in shapes
     )
+
+
+def has_settings(inputs: Sequence[ov.Output]) -> bool:
+    """Whether an input may be a size, an axis or the like: then a run needs a guess of its values too."""
+    shapes = [port.get_partial_shape() for port in inputs]
+    return any(shape.is_static and _is_setting(tuple(shape.to_shape())) for shape in shapes)
+
+
+def _is_setting(shape: Shape) -> bool:
+    return len(shape) <= 1 and all(size <= _SETTINGS for size in shape)
 
 
 def candidates(inputs: Sequence[ov.Output]) -> Iterator[Sizes]:
@@ -134,6 +158,8 @@ def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, draw: D
 def _floats(shape: Shape, generator: np.random.Generator, draw: Draw) -> Array:
     if draw is Draw.WIDE:
         return generator.standard_normal(shape, dtype=np.float32)
+    if draw is Draw.STRANGE:
+        return generator.choice(np.array([-1.5, 0.25, np.nan, np.inf, -np.inf], np.float32), shape)
     if draw is Draw.TIES:
         return (generator.integers(-8, 9, shape) / 2).astype(np.float32)
     largest = np.float32(10 if draw is Draw.COUNTS else 1)
@@ -143,7 +169,10 @@ def _floats(shape: Shape, generator: np.random.Generator, draw: Draw) -> Array:
 
 def _integers(shape: Shape, generator: np.random.Generator, draw: Draw, dtype: np.dtype[np.generic]) -> Array:
     low, high = _INTEGERS[draw]
-    if dtype.kind == "b":
+    if draw is Draw.ZEROS and dtype.kind in "iu" and _is_setting(shape):
+        # A size, a step or a count of 0 is no value of the model's domain, and may even divide.
+        low, high = 1, 2
+    elif dtype.kind == "b":
         low, high = 0, min(high, 2)
     elif dtype.kind == "u" or shape in ((), (1,)):
         # One integer may be how often a loop runs, and OpenVINO takes a negative one for "for ever".

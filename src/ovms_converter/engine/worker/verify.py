@@ -54,6 +54,12 @@ class _Task:
     model: ov.Model
 
 
+_FIX_RANKS = (
+    "give the inputs that it depends on a shape with `--input_shape`, or a value with "
+    "`--freeze_placeholder_with_value`"
+)
+
+
 def verify(written: Written, job: ConversionJob, source: Source) -> Verified:
     """Verify the pair of files on disk as `job.verify` asks; `source` is what was converted.
 
@@ -70,9 +76,10 @@ def verify(written: Written, job: ConversionJob, source: Source) -> Verified:
         return _verify(task)
     except (RuntimeError, ValueError) as error:
         resources = death.of_exception(error, f"running `{written.xml.name}`")
+        cause = cause_of(error)
         raise resources or VerificationError(
-            f"the converted model does not run on the CPU: {cause_of(error)}",
-            hint="`--verify off` publishes it without this check",
+            f"the converted model does not run on the CPU: {cause}",
+            hint=_FIX_RANKS if "dynamic rank" in cause else "`--verify off` publishes it without this check",
         ) from None
 
 
@@ -153,13 +160,13 @@ def _load(task: _Task, given: Examples) -> Verified:
         return execution.run_file(xml, lambda runner, inputs: _run(runner, inputs, given))
     except _NoSizesError as error:
         return Verified(
-            "loaded and compiled; not run: no sizes for the free dimensions were found that it runs with",
-            (f"the model was not run, because it fails with every guessed input size: {error}",),
+            "loaded and compiled; not run: no inputs were found that it runs with",
+            (f"the model was not run, because it fails with every guessed input: {error}",),
         )
 
 
 class _NoSizesError(RuntimeError):
-    """The model runs with none of the guessed sizes, which may be the fault of the guess."""
+    """The model runs with none of the guessed inputs, which may be the fault of the guess."""
 
 
 def _run(runner: Runner, inputs: Sequence[ov.Output], given: Examples) -> Verified:
@@ -186,18 +193,22 @@ def _first_that_runs(runner: Runner, inputs: Sequence[ov.Output]) -> Sizes:
     try:
         runner.run(_tensors(inputs, first))
     except (RuntimeError, ValueError) as error:
-        for sizes in more:
+        if death.of_exception(error, ""):
+            raise
+        settings = samples.has_settings(inputs)
+        draws = (Draw.UNIT, Draw.COUNTS) if settings else ()
+        for sizes, draw in (*((sizes, Draw.ZEROS) for sizes in more), *((first, draw) for draw in draws)):
             with contextlib.suppress(RuntimeError, ValueError):
-                runner.run(_tensors(inputs, sizes))
+                runner.run(_tensors(inputs, sizes, draw))
                 return sizes
-        if samples.has_other_free_dimensions(inputs) and not death.of_exception(error, ""):
+        if samples.has_other_free_dimensions(inputs) or settings:
             raise _NoSizesError(cause_of(error)) from None
         raise
     return first
 
 
-def _tensors(inputs: Sequence[ov.Output], sizes: Sizes) -> list[Tensor]:
-    tensors = samples.fill(inputs, sizes, Draw.ZEROS)
+def _tensors(inputs: Sequence[ov.Output], sizes: Sizes, draw: Draw = Draw.ZEROS) -> list[Tensor]:
+    tensors = samples.fill(inputs, sizes, draw)
     if tensors is None:
         raise ValueError("its inputs are too large to run it")
     return tensors

@@ -1,14 +1,16 @@
-"""Element-wise operations: `SwiGLU` (opset 28), `Celu` of other types than f32, `Mod` of floats, `BitShift`
-of signed integers.
-"""
+"""Element by element: `SwiGLU` (opset 28), `Celu` of other types than f32, `Mod` of floats, `BitShift`."""
 
 import numpy as np
+from openvino import opset15
 
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.repairs.translation import attribute, integer, like, translated
 
 __all__ = ["BIT_SHIFT", "CELU", "MOD", "SWIGLU"]
+
+_WORD = 32
+"""Bits of the integers that the CPU plugin computes with."""
 
 
 def _swiglu(node: ov.frontend.NodeContext) -> list[ov.Output]:
@@ -41,37 +43,41 @@ def _keeps_sign_of_divisor(node: Message) -> bool:
     return found is None or not found.integer(3)
 
 
-def _bit_shift(node: ov.frontend.NodeContext) -> list[ov.Output]:
-    """As OpenVINO does for unsigned integers.
+def _is_misshifted(node: ov.frontend.NodeContext) -> bool:
+    """Whether OpenVINO's products and quotients overflow or round where a shift does not."""
+    kind = node.get_input(0).get_element_type()
+    return bool(kind.is_signed() or kind.bitwidth < _WORD)
 
-    Of signed ones, shifts by at least the width, or by less than 0, leave the sign alone.
+
+def _bit_shift(node: ov.frontend.NodeContext) -> list[ov.Output]:
+    """In 32 bits; a shift by at least the width, or by less than 0, leaves the sign alone.
+
+    Larger unsigned integers are as OpenVINO has them.
     """
     value, steps = node.get_input(0), node.get_input(1)
     kind = value.get_element_type()
     left = node.get_attribute("direction", "") == "LEFT"
-    if not kind.is_signed():
+    if not _is_misshifted(node):
         factor = opset13.power(opset13.convert_like(opset13.constant(np.int32(2)), value), steps)
         return list((opset13.multiply if left else opset13.divide)(value, factor).outputs())
-    width = min(int(kind.bitwidth), 32)
-    powers = [1 << step for step in range(width - 1)] + [
-        -(1 << (width - 1)) if width == 32 else 1 << (width - 1)
-    ]
+    width = min(int(kind.bitwidth), _WORD)
+    powers = np.left_shift(np.int32(1), np.arange(width, dtype=np.int32))
     data, number = opset13.convert(value, "i32"), opset13.convert(steps, "i64")
+    limit = width if left or not kind.is_signed() else width - 1
     inside = opset13.logical_and(
-        opset13.greater_equal(number, integer(0)), opset13.less(number, integer(width if left else width - 1))
+        opset13.greater_equal(number, integer(0)), opset13.less(number, integer(limit))
     )
     safe = opset13.select(inside, number, integer(0))
-    factor = opset13.gather(opset13.constant(np.array(powers, np.int32)), safe, integer(0))
     zero = opset13.constant(np.int32(0))
+    outside: ov.Node = zero
     if left:
-        shifted = opset13.multiply(data, factor)
-        if width < 32:
-            half = opset13.constant(np.int32(1 << (width - 1)))
+        shifted = opset13.multiply(data, opset13.gather(opset13.constant(powers), safe, integer(0)))
+        if width < _WORD:
+            half = opset13.constant(np.int32(1 << (width - 1) if kind.is_signed() else 0))
             whole = opset13.constant(np.int32(1 << width))
             shifted = opset13.subtract(opset13.floor_mod(opset13.add(shifted, half), whole), half)
-        outside = zero
     else:
-        shifted = opset13.divide(opset13.subtract(data, opset13.floor_mod(data, factor)), factor)
+        shifted = opset15.bitwise_right_shift(data, opset13.convert(safe, "i32"))
         outside = opset13.select(opset13.less(data, zero), opset13.constant(np.int32(-1)), zero)
     return list(opset13.convert_like(opset13.select(inside, shifted, outside), value).outputs())
 
@@ -96,6 +102,6 @@ MOD = translated(
 BIT_SHIFT = translated(
     "BitShift",
     _bit_shift,
-    "shift signed integers wrongly",
-    needed=lambda node: node.get_input(0).get_element_type().is_signed(),
+    "shift signed and short integers wrongly",
+    needed=_is_misshifted,
 )
