@@ -26,7 +26,7 @@ MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRA
 FOUR = ((-1.5, 0.5, 2.0, 0.25), (0.5, 1.0, -1.0, 0.75), (0.1, -0.2, 0.3, -0.4))
 
 
-def ml(operation: str, *inputs: str, outputs: Sequence[str] = ("y",), **attributes: object) -> NodeProto:
+def ml(operation: str, *inputs: str, outputs: Sequence[str] = ("y",), **attributes: Any) -> NodeProto:
     return helper.make_node(
         operation, list(inputs) or ["x"], list(outputs), domain="ai.onnx.ml", **attributes
     )
@@ -334,7 +334,7 @@ def test_a_set_of_categories(tmp_path: Path) -> None:
     assert_equal(model([node], 1, [("y", FLOAT)], opset=21, version=5), x, tmp_path)
 
 
-def classifier(**labels: object) -> onnx.ModelProto:
+def classifier(**labels: Any) -> onnx.ModelProto:
     nodes = [
         ml(
             "LinearClassifier",
@@ -385,8 +385,8 @@ def test_text_labels_are_refused_unless_only_the_scores_are_wanted(tmp_path: Pat
         ({"target_nodeids": [1, 9]}, "not there"),
     ],
 )
-def test_broken_trees_are_told(change: dict[str, object], words: str, tmp_path: Path) -> None:
-    attributes: dict[str, object] = {
+def test_broken_trees_are_told(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    attributes: dict[str, Any] = {
         "nodes_treeids": [0, 0, 0],
         "nodes_nodeids": [0, 1, 2],
         "nodes_featureids": [0, 0, 0],

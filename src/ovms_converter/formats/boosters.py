@@ -10,6 +10,7 @@ from ovms_converter.formats.base import Files, ModelDescription, SourceModel, Te
 from ovms_converter.formats.boosting.lightgbm import header_of, read_lightgbm
 from ovms_converter.formats.boosting.model import Boosted
 from ovms_converter.formats.boosting.xgboost import is_ubjson, read_xgboost
+from ovms_converter.formats.boosting.xgboost_binary import BINARY
 from ovms_converter.formats.refused import Refused, file_match, magic
 from ovms_converter.formats.tree import Sample, Tree
 from ovms_converter.formats.words import naming, shown
@@ -23,7 +24,9 @@ ADVICE = (
 """What the owner of a booster that is not read here can do."""
 
 _LIGHTGBM = b"tree\nversion="
-_OLD_XGBOOST = (b"binf", b"CONFIG-offset:")
+_SNAPSHOT = b"CONFIG-offset:"
+"""What XGBoost keeps in pickles: the model, and the state of its training."""
+
 _END = 1 << 14
 """Bytes at the end of a model in which its objective is looked for."""
 
@@ -36,8 +39,10 @@ def read_booster(data: bytes) -> Boosted:
 
 def _xgboost(sample: Sample) -> str | None:
     head = sample.head
-    if head.startswith(_OLD_XGBOOST):
+    if head.startswith(BINARY):
         return "it has the old binary header `binf`"
+    if head.startswith(_SNAPSHOT):
+        return "it begins with `CONFIG-offset:`"
     if is_ubjson(head) and b"learner" in head[:64]:
         return "it is UBJSON with a `learner`"
     start = head[:512].lstrip()
@@ -51,13 +56,12 @@ def _lightgbm(sample: Sample) -> str | None:
     return "it starts with `tree`, `version=`" if head.startswith(_LIGHTGBM) else None
 
 
-def _refuse_old_xgboost(tree: Tree, model: SourceModel) -> None:
-    if tree.sample(model.path).head.startswith(_OLD_XGBOOST):
+def _refuse_snapshot(tree: Tree, model: SourceModel) -> None:
+    if tree.sample(model.path).head.startswith(_SNAPSHOT):
         raise UnsupportedModelError(
-            f"{shown(model.path)} is an XGBoost model in the old binary format, which XGBoost itself reads "
-            f"no more since 3.1: {model.evidence}",
-            hint="with `pip install 'xgboost<3.1'` run `python -c \"import xgboost; "
-            "xgboost.Booster(model_file='model.xgb').save_model('model.json')\"` and convert model.json",
+            f"{shown(model.path)} is a snapshot of XGBoost in memory, which only the same version reads: "
+            f"{model.evidence}",
+            hint="load it where it was made and save the model alone: `booster.save_model('model.json')`",
         )
 
 
@@ -158,7 +162,7 @@ def _describe_lightgbm(sample: Sample) -> ModelDescription:
 def _describe_xgboost(sample: Sample) -> ModelDescription:
     """Names are sorted in the file: the trees' parameters are at its beginning, the learner's at its end."""
     head = sample.head
-    if head.startswith(_OLD_XGBOOST):
+    if head.startswith((BINARY, _SNAPSHOT)):
         return ModelDescription("", "", "", producer="XGBoost before 3.1")
     start = max((sample.size or 0) - _END, 0)
     tail = sample.read(start, _END)
@@ -197,7 +201,7 @@ FORMATS = (
         "an XGBoost model",
         _xgboost,
         _describe_xgboost,
-        check=_refuse_old_xgboost,
+        check=_refuse_snapshot,
         suffixes=(".xgb", ".ubj", ".bst"),
     ),
     BoosterFormat(

@@ -1,6 +1,8 @@
 """Boosted trees as an ONNX model of plain operators, with the shapes of the booster's own `predict`."""
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +39,9 @@ class BoosterSource(OnnxSource):
     """A booster's file, as the ONNX model that it becomes."""
 
     def __init__(self, path: Path) -> None:
-        self._kept = tempfile.TemporaryDirectory(prefix="booster-")
-        made = Path(self._kept.name) / f"{path.stem}.onnx"
+        directory = Path(tempfile.mkdtemp(prefix="booster-"))
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        made = directory / f"{path.stem}.onnx"
         made.write_bytes(onnx_of(read_booster(path.read_bytes())))
         super().__init__(made)
 

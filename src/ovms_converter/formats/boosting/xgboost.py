@@ -1,4 +1,4 @@
-"""XGBoost's models in JSON and UBJSON, of version 1.0 to 3.x.
+"""XGBoost's models in JSON and UBJSON, of version 1.0 to 3.x, and in the binary format of before.
 
 The schema: https://github.com/dmlc/xgboost/blob/master/doc/model.schema. Numbers of the model are float32;
 those of its parameters are texts.
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.formats.boosting.model import Boosted, Linear, Link, Tree
 from ovms_converter.formats.boosting.ubjson import parse_ubjson
+from ovms_converter.formats.boosting.xgboost_binary import BINARY, parse_binary
 
 __all__ = ["OBJECTIVES", "is_ubjson", "read_xgboost"]
 
@@ -53,7 +54,11 @@ def is_ubjson(head: bytes) -> bool:
 
 def read_xgboost(data: bytes) -> Boosted:
     """A model from its file. Raises `CorruptModelError` or `UnsupportedModelError`."""
-    document = parse_ubjson(data) if is_ubjson(data) else _parse_json(data)
+    document: object
+    if data.startswith(BINARY):
+        document = parse_binary(data)
+    else:
+        document = parse_ubjson(data) if is_ubjson(data) else _parse_json(data)
     learner = _mapping(_mapping(document, "document").get("learner"), "learner")
     parameters = _mapping(learner.get("learner_model_param"), "learner_model_param")
     objective = _text(_mapping(learner.get("objective"), "objective").get("name"), "objective")
