@@ -2,6 +2,7 @@
 tested with the other stores.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from azurite import ACCOUNT, KEY, AzureBucket
 from ovms_converter.errors import AccessDeniedError, NotFoundError
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.location import Location
+from proxy import Fault, running_proxy
 
 
 def listed(url: str, environ: dict[str, str]) -> list[str]:
@@ -66,3 +68,31 @@ def test_no_keys_where_some_are_needed(azure: AzureBucket) -> None:
 def test_a_missing_container_is_told(azure: AzureBucket) -> None:
     with pytest.raises(NotFoundError, match=r"no (bucket )?`az://absent"):
         listed("az://absent/m", azure.environ())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("503", method=b"PUT", times=2),
+        Fault("lost", method=b"PUT"),
+        Fault("lost", method=b"PUT", spared=9),
+    ],
+    ids=["busy", "lost claim", "lost completion"],
+)
+def test_a_version_is_published_through_faults(azure: AzureBucket, tmp_path: Path, fault: Fault) -> None:
+    """40 MiB are eight blocks, and the tenth PUT is the list of them."""
+    contents = {"conversion.json": b"{}", "m.bin": os.urandom(40 << 20), "m.xml": b"<net/>"}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    fault = Fault(fault.kind, method=fault.method, times=fault.times, spared=fault.spared)
+    with running_proxy(azure.endpoint) as proxy:
+        through = {
+            name: text.replace(azure.endpoint, proxy.endpoint) for name, text in azure.environ().items()
+        }
+        proxy.fault = fault
+        found = open_destination(Location.parse(azure.url("o")), through)
+        found.publish("1", {name: tmp_path / name for name in contents}, lambda count: None)
+        assert fault.happened > 0
+    assert azure.keys() == [f"o/1/{name}" for name in contents]
+    for name, data in contents.items():
+        assert azure.get(f"o/1/{name}") == data

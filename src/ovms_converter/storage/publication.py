@@ -10,7 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
-from ovms_converter.errors import AlreadyExistsError, ConverterError, NotFoundError, UnavailableError
+from ovms_converter.errors import (
+    AlreadyExistsError,
+    ConverterError,
+    LocationError,
+    NotFoundError,
+    UnavailableError,
+)
 from ovms_converter.storage import background
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import PART, Bucket
@@ -172,16 +178,20 @@ class Publication:
 
     async def _put_parts(self, key: str, path: Path, progress: Progress) -> None:
         """Upload in parts. If the answer to the last request got lost, its repetition finds no upload any
-        more, and what tells is the object: the directory is claimed, so nobody else writes there.
+        more, or no parts of it (Azure: 400), and what tells is the object: the directory is claimed, so
+        nobody else writes there.
         """
         try:
             await self._bucket.put_file(key, path, progress)
-        except NotFoundError as error:
+        except LocationError as error:
             stored = await self._bucket.head(key)
-            if stored is None or stored.size != path.stat().st_size:
+            if stored and stored.size == path.stat().st_size:
+                return
+            if isinstance(error, NotFoundError):
                 raise UnavailableError(
                     f"the store lost an upload that was nearly complete: {error.message}", hint="try again"
                 ) from None
+            raise
 
     async def _holds(self, key: str, data: bytes) -> bool:
         entry = await self._bucket.head(key)
