@@ -143,6 +143,19 @@ def test_a_version_that_is_not_whole_any_more_is_made_again(s3: S3Bucket, conver
     assert convert(s3.url("model.onnx")).version == 2
 
 
+def test_a_record_that_names_files_outside_of_the_source_is_not_followed(
+    s3: S3Bucket, convert: Conversions
+) -> None:
+    s3.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
+    convert.environ |= s3.environ()
+    convert(s3.url("model.onnx"))
+    record = convert.record()
+    record["source"]["state"]["etags"]["../../other"] = '"0"'
+    Path(convert.destination, "1", "conversion.json").write_text(json.dumps(record))
+    assert not convert(s3.url("model.onnx")).published
+    assert "fetch" in convert.stages
+
+
 def test_another_release_of_a_library_that_took_part_counts(s3: S3Bucket, convert: Conversions) -> None:
     s3.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
     convert.environ |= s3.environ()

@@ -135,7 +135,13 @@ def _request(found: RecordedVersion, checks: Checks) -> ConversionRequest | None
     if not (checks.compare or checks.source):
         return None
     repository = found.destination.location.text
-    return source_request(found.record, checks.source, repository, trusted=checks.trust_source)
+    return source_request(
+        found.record,
+        checks.source,
+        repository,
+        trusted=checks.trust_source,
+        timeout=checks.timeout,
+    )
 
 
 def _fetched(found: RecordedVersion, directory: Path, listener: Listener) -> FetchedTree:

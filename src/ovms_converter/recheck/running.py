@@ -83,7 +83,7 @@ def compared(
 
 
 def source_request(
-    record: Mapping[str, Any], source: str | None, repository: str, *, trusted: bool
+    record: Mapping[str, Any], source: str | None, repository: str, *, trusted: bool, timeout: float
 ) -> ConversionRequest:
     """The request that a record tells of, for the same source or another place of it.
 
@@ -111,6 +111,7 @@ def source_request(
         "output_model": repository,
         "verify": "compare",
         "trust_source": str(trusted).lower(),
+        "timeout": str(timeout),
     }
     return build_request(given | {name: Given(value, "flag") for name, value in own.items()})
 

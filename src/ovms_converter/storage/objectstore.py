@@ -111,7 +111,7 @@ class ObjectSource:
 
         try:
             wanted = background.run(now)
-        except NotFoundError:
+        except LocationError:
             return False
         return all(etags[one.path] == one.entry.etag for one in wanted)
 
