@@ -13,6 +13,7 @@ __all__ = [
     "Field",
     "Message",
     "bytes_field",
+    "bytes_head",
     "encode_varint",
     "fields",
     "read_varint",
@@ -185,4 +186,9 @@ def varint_field(number: int, value: int) -> bytes:
 def bytes_field(number: int, value: bytes | memoryview | str) -> bytes:
     """A length-delimited field with its key."""
     payload = value.encode() if isinstance(value, str) else bytes(value)
-    return encode_varint(number << 3 | LENGTH) + encode_varint(len(payload)) + payload
+    return bytes_head(number, len(payload)) + payload
+
+
+def bytes_head(number: int, size: int) -> bytes:
+    """The key and the length of a length-delimited field of `size` bytes."""
+    return encode_varint(number << 3 | LENGTH) + encode_varint(size)

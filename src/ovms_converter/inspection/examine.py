@@ -162,6 +162,7 @@ class _Examination:
         source_bytes = max(sum(sizes.get(path) or 0 for path in needed), weights)
         expected = forecast(
             seen.weights,
+            format=model.format,
             source_bytes=source_bytes,
             remote=self.place.is_remote,
             stored=self.place.scheme in _STORES,

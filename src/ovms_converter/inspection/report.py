@@ -91,7 +91,7 @@ class Forecast:
 
     `download`     the files that are fetched; 0 for a local source
     `output`       the result in the source's own precision, `output_fp16` with `--data-type FP16`
-    `memory`       the most anonymous memory of all processes together; it does not grow with the model
+    `memory`       a bound of the anonymous memory of all processes; it grows with TensorFlow models only
     `disk`         temporary files: what is fetched, and the result until it is published
     """
 

@@ -126,10 +126,10 @@ class Functions:
         self._edits[function].arguments.append((name, kind))
         self._main_calls[inner.call].passed.append((tensor, kind))
 
-    def call(self, node: Message) -> bytes:
+    def call(self, node: Message) -> bytes | memoryview:
         """A node of the main graph with what its call passes and returns in addition."""
         if not self._main_calls:
-            return bytes(node.data)
+            return node.data
         return _rewrite_node(node, self._main_calls.get(node.text(1)), {}, {})
 
     def library(self) -> bytes:

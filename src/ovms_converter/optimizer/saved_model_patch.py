@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter.formats.saved_model import MetaGraph
-from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
+from ovms_converter.formats.wire import Message, bytes_field, bytes_head, fields, varint_field
 from ovms_converter.optimizer.saved_model_functions import Functions
 from ovms_converter.optimizer.saved_model_variables import fresh_name
 
 __all__ = [
     "TYPE_NUMBERS",
     "GraphCut",
+    "meta_graph_around",
     "split_tensor",
-    "wrap_graph",
     "write_saved_model",
 ]
 
@@ -63,10 +63,10 @@ def split_tensor(tensor: str) -> tuple[str, int]:
     return (node, int(port)) if colon and port.isdigit() else (tensor, 0)
 
 
-def wrap_graph(graph: bytes) -> bytes:
-    """A `saved_model.pb` around a frozen `GraphDef`."""
-    meta = bytes_field(_META_INFO, bytes_field(4, "serve")) + bytes_field(_GRAPH, graph)
-    return varint_field(1, 1) + bytes_field(2, meta)
+def meta_graph_around(graph: memoryview) -> MetaGraph:
+    """The meta graph of a frozen `GraphDef`, without a signature."""
+    info = bytes_field(_META_INFO, bytes_field(4, "serve"))
+    return MetaGraph(("serve",), (), None, memoryview(info), graph)
 
 
 def write_saved_model(
@@ -93,29 +93,30 @@ def write_saved_model(
         live = _reachable([_Node(memoryview(node)) for node in new_nodes], outputs.values())
         inputs = {key: tensor for key, tensor in inputs.items() if split_tensor(tensor)[0] in live}
     ends = {**inputs, **{cut.key: f"{cut.placeholder}:0" for cut in cuts}}
-    graph = b"".join(
-        [
-            *(bytes_field(1, _placeholder(cut)) for cut in cuts),
-            *(bytes_field(1, node) for node in new_nodes),
-            functions.library(),
-            *(bytes(meta.graph[item.start : item.end]) for item in fields(meta.graph) if item.number > 2),
-        ]
-    )
+    # In pieces: a frozen graph holds its weights, and every join would copy them.
+    graph: list[bytes | memoryview] = [bytes_field(1, _placeholder(cut)) for cut in cuts]
+    for node in new_nodes:
+        graph += _field(1, [node])
+    graph.append(functions.library())
+    graph += [meta.graph[item.start : item.end] for item in fields(meta.graph) if item.number > 2]
     kept = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]
-    info = b"".join(bytes_field(_META_INFO, item.data) for item in message.all(_META_INFO))
     entry = bytes_field(1, "serving_default") + bytes_field(2, _signature(ends, outputs))
-    patched = b"".join(
-        [
-            info,
-            bytes_field(_GRAPH, graph),
-            *(bytes(message.data[item.start : item.end]) for item in kept),
-            bytes_field(_SIGNATURES, entry),
-        ]
-    )
-    (directory / "saved_model.pb").write_bytes(varint_field(1, 1) + bytes_field(2, patched))
+    patched = [
+        *(bytes_field(_META_INFO, item.data) for item in message.all(_META_INFO)),
+        *_field(_GRAPH, graph),
+        *(message.data[item.start : item.end] for item in kept),
+        bytes_field(_SIGNATURES, entry),
+    ]
+    with (directory / "saved_model.pb").open("wb") as file:
+        file.writelines([varint_field(1, 1), *_field(2, patched)])
     for name in ("variables", "assets"):
         if (original / name).is_dir():
             (directory / name).symlink_to((original / name).resolve(), target_is_directory=True)
+
+
+def _field(number: int, parts: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """A length-delimited field whose payload is in pieces: its key and length, and the pieces."""
+    return [bytes_head(number, sum(map(len, parts))), *parts]
 
 
 class _Node:
@@ -137,13 +138,13 @@ class _Rewrite:
         self._outputs = {(cut.node, cut.out_port): cut for cut in cuts if cut.out_port is not None}
         self._fresh = fresh
 
-    def node(self, node: _Node) -> bytes:
+    def node(self, node: _Node) -> bytes | memoryview:
         """The node with its new inputs and name."""
         own = self._fresh.get(node.name) == fresh_name(node.name) and node.operation == "VarHandleOp"
         fresh = fresh_name(node.name) if own else None
         inputs = [self._input(node.name, port, source) for port, source in enumerate(node.inputs)]
         if fresh is None and inputs == node.inputs:
-            return bytes(node.data)
+            return node.data
         parts: list[bytes] = []
         sources = iter(inputs)
         for item in fields(node.data):

@@ -8,6 +8,7 @@ from pathlib import Path
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
 from ovms_converter.formats.base import TensorSpec
 from ovms_converter.formats.frozen import graph_ends
+from ovms_converter.formats.local import mapped
 from ovms_converter.formats.saved_model import DATA_TYPES, MetaGraph, Signature, read_saved_model
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer import saved_model_patch as patch
@@ -221,8 +222,7 @@ class _FrozenGraphSource(SavedModelSource):
 
 def read_frozen_graph(path: Path) -> SavedModelSource:
     """A TensorFlow 1 `.pb` whose variables are constants. Raises `CorruptModelError` if it is none."""
-    meta = read_saved_model(memoryview(patch.wrap_graph(path.read_bytes())))[0]
-    return _FrozenGraphSource(meta, path)
+    return _FrozenGraphSource(mapped(path, patch.meta_graph_around), path)
 
 
 def _ends_of_graph(meta: MetaGraph) -> Signature:
