@@ -4,6 +4,7 @@ import contextlib
 import os
 import selectors
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -264,7 +265,13 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and wait until it is gone, so that nothing writes to the scratch directory any more."""
+    """Kill the child and wait until it is gone, so that nothing writes to the scratch directory any more.
+
+    With it goes its process group: a framework's library may have started further processes.
+    """
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
