@@ -211,6 +211,24 @@ def test_a_scripted_branch_stays_a_branch(tmp_path: Path) -> None:
         check_equal(exported, asked, {"x": np.full((3, 4), sign, "f4")})
 
 
+class Attention(nn.Module):  # type: ignore[misc, name-defined]
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return self.attention(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted"])
+def test_attention_takes_its_plain_way(kind: str, tmp_path: Path) -> None:
+    format, path = save(Attention(), kind, [torch.zeros(2, 5, 8)], tmp_path)
+    asked = job(format, path, tmp_path / "out", arguments={"input_shape": "[?,5,8]"})
+    exported = room.export(asked)
+    for batch in (1, 3):
+        check_equal(exported, asked, {"x": np.random.default_rng(0).random((batch, 5, 8), "f4")})
+
+
 @pytest.mark.parametrize("half", ["float16", "float64"])
 def test_weights_keep_their_precision(half: str, tmp_path: Path) -> None:
     module = nn.Linear(4, 3).to(getattr(torch, half))

@@ -83,6 +83,7 @@ class ScriptProgram:
         """The program for OpenVINO's front end, whose first input is the module itself."""
         graph = self._graph
         self._bind()
+        _leave_fast_path(graph)
         values = list(graph.inputs())[1:]
         for value, port in zip(values, ports, strict=True):
             value.setType(
@@ -96,6 +97,8 @@ class ScriptProgram:
             _C._jit_pass_peephole(graph)
             _C._jit_pass_constant_propagation(graph)
             _C._jit_pass_constant_loop_unrolling(graph)
+            _fold_identity(graph)
+            _C._jit_pass_constant_propagation(graph)
             _C._jit_pass_dce(graph)
         decoder = TorchScriptPythonDecoder(self._frozen, graph_element=graph, alias_db=graph.alias_db())
         decoder._transform_tensor_list_constants_to_listconstruct(graph)
@@ -113,6 +116,38 @@ class ScriptProgram:
             with self._graph.insert_point_guard(next(iter(self._graph.nodes()))):
                 value.replaceAllUsesWith(self._graph.insertConstant(self._defaults[position]))
             self._graph.eraseInput(position + 1)
+
+
+def _leave_fast_path(graph: torch.Graph) -> None:
+    """Take the plain way through attention layers, which choose a fused operator by reasons against it.
+
+    The condition is `not len(reasons) > 0`, see `torch/nn/modules/activation.py`; both ways compute the same.
+    """
+    for node in graph.findAllNodes("prim::If", True):
+        condition = next(node.inputs())
+        length = condition
+        for kind in ("aten::__not__", "aten::gt", "aten::len"):
+            if length.node().kind() != kind:
+                break
+            length = next(length.node().inputs())
+        else:
+            if isinstance(length.type(), torch.StringType):
+                _answer(graph, condition.node(), False)
+
+
+def _fold_identity(graph: torch.Graph) -> None:
+    """Answer what PyTorch's own passes leave open: whether a value is itself."""
+    for kind, answer in (("aten::__is__", True), ("aten::__isnot__", False)):
+        for node in graph.findAllNodes(kind, True):
+            one, other = node.inputs()
+            if one.unique() == other.unique():
+                _answer(graph, node, answer)
+
+
+def _answer(graph: torch.Graph, node: torch.Node, answer: bool) -> None:
+    with graph.insert_point_guard(node):
+        constant = graph.insertConstant(answer)
+    next(node.outputs()).replaceAllUsesWith(constant)
 
 
 def _training() -> UnsupportedModelError:
