@@ -59,7 +59,7 @@ def _lightgbm(sample: Sample) -> str | None:
 def _refuse_snapshot(tree: Tree, model: SourceModel) -> None:
     if tree.sample(model.path).head.startswith(_SNAPSHOT):
         raise UnsupportedModelError(
-            f"{shown(model.path)} is a snapshot of XGBoost in memory, which only the same version reads: "
+            f"{shown(model.path)} is an XGBoost model as it was in memory, which only the same version reads: "
             f"{model.evidence}",
             hint="load it where it was made and save the model alone: `booster.save_model('model.json')`",
         )
