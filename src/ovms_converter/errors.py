@@ -128,7 +128,7 @@ class AmbiguousModelError(ModelError):
 
 
 class VerificationError(ConverterError):
-    """The converted model does not load, does not run, or computes something else than its source."""
+    """The model does not load or run, or computes something else; a version is not as published."""
 
     kind = "verification"
     exit_code = 6

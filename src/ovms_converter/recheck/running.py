@@ -122,4 +122,8 @@ def _run(job: ConversionJob, work: Path, listener: Listener, timeout: float) -> 
             done: ConvertedModel = engine.convert(job)
     except (VerificationError, ModelError) as error:
         return Run("", error.message)
+    except RequestError as error:
+        # Its hint may name a choice that only a conversion has.
+        hint = (error.hint or "").partition(", or ")[0] or None
+        raise RequestError(error.message, hint=hint, parameter="source") from None
     return Run(done.verified, None, done.comparison, done.notes)
