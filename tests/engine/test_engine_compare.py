@@ -147,6 +147,25 @@ def test_a_fault_of_the_plugin_above_a_batch_of_one_is_told_as_its_own(tmp_path:
         convert(job(model, tmp_path / "off", verify="compare", repairs="off"), tmp_path / "s")
 
 
+def test_where_nothing_else_tells_the_rows_by_themselves_show_the_plugins_fault(tmp_path: Path) -> None:
+    """The same behind a convolution, of which OpenVINO has no reference implementation."""
+    weights: dict[str, np.ndarray] = {
+        "w": np.random.default_rng(0).random((3, 3, 2), dtype=np.float32),
+        "axes": np.array([-1]),
+        "k": np.arange(3, dtype=np.float32).reshape(1, 3),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("ReduceSum", ["c", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Add", ["sums", "k"], ["y"]),
+    ]
+    ends = [value("x", FLOAT, ["N", 3, 6])], [value("y", FLOAT, ["N", 3])]
+    model = write(tmp_path / "m.onnx", nodes, *ends, weights)
+    assert convert(job(model, tmp_path / "on", verify="compare"), tmp_path / "s").repairs
+    with pytest.raises(VerificationError, match="each row by itself is right, so OpenVINO's CPU plugin is"):
+        convert(job(model, tmp_path / "off", verify="compare", repairs="off"), tmp_path / "s")
+
+
 def test_a_wrong_constant_in_the_result_is_told_as_the_conversions_fault(tmp_path: Path) -> None:
     one = job(dense(tmp_path / "m.onnx"), tmp_path / "out", verify="compare")
     written = save.save(read(one.model, "onnx", one.arguments, tmp_path).model, one, compress_to_fp16=False)

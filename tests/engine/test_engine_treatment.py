@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from engine_rig import convert, job, value, write
+from engine_rig import convert, dense, job, value, write
 from ovms_converter.engine.worker import exporting, save, verify
 from ovms_converter.engine.worker.treatment import InputTreatment
 from ovms_converter.errors import VerificationError
@@ -135,3 +136,29 @@ def test_the_steps_are_taken_in_model_optimizers_order() -> None:
     steps = InputTreatment("x", None, 1, reverse=True, mean=(1, 2, 3), scale=(10, 1, 1))
     found = steps.forward(np.array([[5.0, 6.0, 7.0]]))
     assert found.ravel().tolist() == pytest.approx([0.6, 4.0, 2.0])
+
+
+def test_an_ir_is_compared_with_itself_as_it_came(tmp_path: Path) -> None:
+    ir = convert(job(dense(tmp_path / "m.onnx"), tmp_path / "ir"), tmp_path / "s")
+    values = {"mean_values": "x[1,2,3,4]", "scale": "2", "rename": "y=scores"}
+    one = replace(job(ir.xml, tmp_path / "out", verify="compare", **values), format="openvino.ir")
+    result = convert(one, tmp_path / "s")
+    assert result.verified.startswith("equal to OpenVINO's reference implementations"), result.notes
+    cheaper = convert(replace(one, output=tmp_path / "2", verify="auto"), tmp_path / "s")
+    assert cheaper.verified.startswith("loaded")
+
+
+def test_an_ir_that_has_no_reference_is_run_and_said_so(tmp_path: Path) -> None:
+    """OpenVINO has no reference implementation of a convolution."""
+    ir = convert(job(image(tmp_path / "m.onnx"), tmp_path / "ir"), tmp_path / "s")
+    one = replace(job(ir.xml, tmp_path / "out", verify="compare"), format="openvino.ir")
+    result = convert(one, tmp_path / "s")
+    assert result.verified.startswith("loaded, compiled and run")
+    assert any("OpenVINO cannot evaluate the source" in note for note in result.notes)
+
+
+def test_a_cut_model_finds_its_external_data(tmp_path: Path) -> None:
+    model = onnx.load(image(tmp_path / "m.onnx"))
+    onnx.save(model, tmp_path / "e.onnx", save_as_external_data=True, location="e.data", size_threshold=0)
+    one = job(tmp_path / "e.onnx", tmp_path / "out", verify="compare", output="features")
+    assert convert(one, tmp_path / "s").verified.startswith("equal to ONNX Runtime ")
