@@ -44,6 +44,13 @@ def test_a_booster_predicts_what_its_library_recorded(name: str, tmp_path: Path)
         np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-5)
 
 
+def test_half_precision_leaves_the_thresholds_of_trees_alone(tmp_path: Path) -> None:
+    asked = OptimizerArguments.parse({"data_type": "FP16"})
+    found = convert(DATA / "booster.lgb", "lightgbm", asked, tmp_path)
+    assert not found.compress_to_fp16
+    assert any("FP16 would move the thresholds" in note for note in found.notes)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",

@@ -11,6 +11,7 @@ from pathlib import Path
 from ovms_converter.errors import ModelError, RequestError
 from ovms_converter.optimizer import boosters, shapes
 from ovms_converter.optimizer.arguments import OptimizerArguments
+from ovms_converter.optimizer.classical.precision import walks_trees
 from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends
 from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import Model, native_errors, ov
@@ -79,7 +80,11 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
         *told,
         *(f"OpenVINO would {each.fault}: repaired" for each in REPAIRS if each.name in repairs),
     ]
-    return Conversion(converted, arguments.half_precision, tuple(dict.fromkeys(notes)), repairs)
+    half = arguments.half_precision
+    if half and walks_trees(converted):
+        half = False
+        notes.append("the constants stay FP32: FP16 would move the thresholds of the trees")
+    return Conversion(converted, half, tuple(dict.fromkeys(notes)), repairs)
 
 
 def _repair(source: GraphSource, model: Model, arguments: OptimizerArguments) -> tuple[str, ...]:
