@@ -23,6 +23,7 @@ from ovms_converter.errors import ConverterError, NotFoundError
 from ovms_converter.events import Stage
 from ovms_converter.request import Given, build_request
 from ovms_converter.storage.base import Entry, Progress
+from ovms_converter.storage.http_head import Head
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.objectstore import ObjectSource
 from ovms_converter.storage.store_errors import SourceChangedError, StoreNames
@@ -115,6 +116,24 @@ def test_what_does_not_tell_that_bytes_are_equal_is_not_believed(
     site.pages["/model.onnx"] = page
     assert ran_again(convert, site, site.url("/model.onnx"))
     assert convert.record()["source"]["state"] is None
+
+
+@given(
+    etag=st.sampled_from(['"v1"', 'W/"v1"', '""', "v1", None]),
+    modified=st.none()
+    | st.text(max_size=12)
+    | st.integers(0, 1 << 33).map(formatdate)
+    | st.sampled_from(["Mon, 01 Jan 2024 00:00:00 -0000", "Mon, 01 Jan 0001 00:00:00 +2359"]),
+    date=st.none() | st.text(max_size=12) | st.just(formatdate(1_700_000_000, usegmt=True)),
+)
+def test_whatever_a_server_says_of_times_an_etag_is_believed_or_not(
+    etag: str | None, modified: str | None, date: str | None
+) -> None:
+    url = HttpUrl.parse("http://host/model.onnx")
+    head = Head(url, 1, etag, modified, True, b"", True, {}, date)
+    assert head.lasting_etag in (None, '"v1"')
+    if etag != '"v1"' and etag != "v1":
+        assert head.lasting_etag is None
 
 
 def test_a_file_that_may_change_once_more_in_this_very_second_is_not_believed(

@@ -61,9 +61,9 @@ class Head:
             return etag
         try:
             written, answered = (parsedate_to_datetime(text) for text in (self.modified, self.date or ""))
-        except (TypeError, ValueError):
-            return None
-        return etag if answered - written >= _SETTLED else None
+            return etag if answered - written >= _SETTLED else None
+        except (TypeError, ValueError, OverflowError):
+            return None  # no date, or one of the two without a time zone
 
 
 def looks_like_html(start: bytes) -> bool:
