@@ -383,6 +383,12 @@ def test_a_shape_that_the_model_cannot_take_is_the_users_fault(tmp_path: Path) -
             "input",
             "the output `t` is cut off by `plus` in `input`",
         ),
+        ({"input": "plus,x"}, "input", "`x`, on which nothing depends behind the cut at `plus`"),
+        (
+            {"freeze_placeholder_with_value": "x->True"},
+            "freeze_placeholder_with_value",
+            "`True` is no number, and its type is `f32`",
+        ),
         ({"input": "plus:0"}, "input", "the output `y` is cut off by `plus:0` in `input`"),
     ],
 )

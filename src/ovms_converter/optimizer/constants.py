@@ -34,6 +34,8 @@ def frozen_array(
         array = elements.astype(dtype)
     except (OverflowError, ValueError, TypeError):
         raise _misfit(planned, f"`{value}` is out of the range of its type `{kind}`") from None
+    if kind != "boolean" and any(isinstance(item, bool) for item in value.items):
+        raise _misfit(planned, f"`{value}` is no number, and its type is `{kind}`")
     if kind.startswith(("i", "u")) and any(item != int(item) for item in value.items):
         raise _misfit(planned, f"`{value}` is not whole, and its type is `{kind}`")
     if planned.shape is not None:

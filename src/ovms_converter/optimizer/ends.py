@@ -5,7 +5,7 @@ names about. A server shows whatever is left, so the names are known beside the 
 every change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -51,6 +51,7 @@ def arrange(model: Model, source: GraphSource, plan: Plan) -> tuple[Model, Ends]
             for name, node in parameters.items()
             if name not in frozen and (not dropping or node.get_name() in used)
         }
+        _refuse_unneeded(plan, kept)
         parameters = _in_order(kept, plan)
     if not results or not parameters:
         what = "outputs" if not results else "inputs"
@@ -145,6 +146,22 @@ def _in_order(kept: dict[str, ov.Node], plan: Plan) -> dict[str, ov.Node]:
     if all(planned.point.original for planned in plan.inputs):
         return kept
     return {name: kept[name] for name in listed_names if name in kept}
+
+
+def _refuse_unneeded(plan: Plan, kept: Mapping[str, ov.Node]) -> None:
+    """Raise `RequestError` if an input is named beside a cut that leaves no use for it, as mo did."""
+    cuts = [planned.typed for planned in plan.cuts if planned.value is None]
+    unneeded = [
+        planned.typed
+        for planned in plan.inputs
+        if planned.point.original and planned.value is None and planned.point.name not in kept
+    ]
+    if cuts and unneeded:
+        raise RequestError(
+            f"`input` names `{unneeded[0]}`, on which nothing depends behind the cut at {listed(cuts)}",
+            hint="leave it out of `input`",
+            parameter="input",
+        )
 
 
 def _used(results: list[ov.Node]) -> set[str]:
