@@ -163,29 +163,31 @@ _SHAPES = (
         "first output).",
         example="image[1,3,224,224]{f32},is_training->False",
         differs="an input that the outputs need and that is not listed is an error unless `input` only gives "
-        "fixed values; 2024 kept it silently. A type that the graph cannot take is converted before it; 2024 "
-        "refused it. The inputs of a cut model are in the order of `input`",
+        "fixed values; 2024 kept it silently. A type is converted before the graph, which keeps its own and "
+        "that of its outputs; 2024 gave it to the graph, or refused it. The inputs of a cut model are in the "
+        "order of `input`",
     ),
     _optimizer(
         "input_shape", Kind.TEXT, Group.SHAPES,
         "The shape of every input in the model's own order, or in the order of `input`. "
         "A dimension is a number, `?` for any, or a range such as `1..10`.",
         example="[1,3,224,224],[1,?]",
-        differs="spaces may stand for commas, and `[]` is a scalar. Where sizes are left open, the outputs' "
-        "shapes can be told less closely, `[?,?]` for `[?,64]`; the numbers are the same",
+        differs="spaces may stand for commas, and `[]` is a scalar",
     ),
     _optimizer(
         "output", Kind.TEXT, Group.SHAPES,
         "The outputs that are kept, by tensor or operation name; `node:1` is the second output of a node.",
         example="prob,features:1",
         differs="the outputs are in the order of `output`, and none may be named twice. Operations inside a "
-        "TensorFlow graph work as well, where 2024 wrote a model without outputs",
+        "TensorFlow graph work as well, where 2024 wrote a model without outputs. Inputs that no output "
+        "needs go; 2024 kept those of a frozen graph",
     ),
     _optimizer(
         "batch", Kind.INTEGER, Group.SHAPES,
         "The batch size of every input. It replaces a first dimension that is unknown, 0 or 1, "
         "or the dimension `N` of `layout`.",
         short=("b",), example="1",
+        differs="an input whose `layout` has no `N` has no batch; 2024 set its first dimension",
     ),
     _optimizer(
         "static_shape", Kind.FLAG, Group.SHAPES,
