@@ -86,6 +86,13 @@ def test_a_changed_weight_is_seen(models: Path, tmp_path: Path) -> None:
         verify.verify(written, one, exporting.Source(one.model, one.format))
 
 
+def test_auto_goes_on_where_tensorflow_has_too_little_memory(models: Path, tmp_path: Path) -> None:
+    one = asked(models / "image", tmp_path / "out", "auto")
+    result = convert(one, tmp_path / "s", memory_limit=300 << 20)
+    assert result.verified.startswith("loaded, compiled and run")
+    assert any("was not compared with its source: " in note for note in result.notes)
+
+
 def test_a_quantized_model_is_not_compared(models: Path, tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match="quantized, and where a value lies between two steps"):
         convert(asked(models / "quantized.tflite", tmp_path / "out"), tmp_path / "s")

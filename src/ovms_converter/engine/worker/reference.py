@@ -22,7 +22,7 @@ from ovms_converter.engine.worker.execution import Array
 from ovms_converter.engine.worker.exporting import export_job
 from ovms_converter.engine.worker.onnx_part import part_of
 from ovms_converter.engine.worker.treatment import Treatment
-from ovms_converter.errors import ConverterError, UnsupportedModelError
+from ovms_converter.errors import ConverterError, CorruptModelError, ResourceError, UnsupportedModelError
 from ovms_converter.frameworks import OPENERS
 from ovms_converter.frameworks.process import FrameworkProcess
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
@@ -306,7 +306,8 @@ class _Framework:
         """See `Reference.run`."""
         try:
             return self._process.run(inputs)
-        except UnsupportedModelError as error:
+        except (UnsupportedModelError, CorruptModelError, ResourceError) as error:
+            # Other inputs would change nothing: the last two also stand for a process that is gone.
             raise NoReference(error.message) from None
         except ConverterError as error:
             raise ReferenceError(error.message) from None
