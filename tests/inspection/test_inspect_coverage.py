@@ -25,6 +25,7 @@ def test_a_sample_of_the_list_is_what_openvino_answers() -> None:
     [
         ("ai.onnx", "Conv", True),
         ("ai.onnx", "SequenceMap", False),
+        ("ai.onnx", "CumProd", True),
         ("ai.onnx.ml", "TreeEnsembleClassifier", False),
         ("com.microsoft", "FusedConv", True),
         ("my.own", "Conv", False),

@@ -1,5 +1,6 @@
 """Rules of our own for ONNX operators: each is still needed, and right by the standard's own test cases."""
 
+import json
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -8,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from optimizer_models import Array, converted, names, run, value, write_model
+from ovms_converter import inspection
+from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.optimizer.native import opset13, ov
+from ovms_converter.optimizer.own_rules import OWN_RULES
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
@@ -20,6 +25,7 @@ from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 CASES = {
     "onnx-Attention": (
         "attention_local_window",
+        "attention_local_window_gqa_rank4_mask",
         "attention_3d_local_window",
         "attention_bidirectional_window",
     ),
@@ -114,8 +120,6 @@ def test_every_rule_has_a_case() -> None:
 
 
 def test_switched_off_it_is_refused(tmp_path: Path) -> None:
-    from ovms_converter.errors import UnsupportedModelError
-
     onnx.save(node_cases()["cumprod_1d"].model, tmp_path / "m.onnx")
     with pytest.raises(UnsupportedModelError, match="CumProd"):
         converted(tmp_path / "m.onnx", tmp_path / "scratch", repairs="off")
@@ -202,3 +206,98 @@ def test_a_tile_of_computed_repeats(shape: list[int], tmp_path: Path) -> None:
     result = converted(tmp_path / "m.xml", tmp_path, "openvino.ir")
     assert result.repairs == ("cpu-tile-repeats",)
     assert np.array_equal(run(result, x=x, r=repeats)["y"], expected)
+
+
+def test_inspection_knows_the_operators_that_have_a_rule_here_alone() -> None:
+    stored = json.loads((Path(inspection.__file__).parent / "operations.json").read_text())
+    added = {repair.operation for repair in ONNX_REPAIRS} - set(stored["onnx"]["ai.onnx"])
+    assert added == set(OWN_RULES)
+
+
+def function(name: str, nodes: list[onnx.NodeProto], opset: int = 17) -> onnx.FunctionProto:
+    """`a` → `b`, with an attribute `alpha` that the caller may give."""
+    return helper.make_function(
+        "my.own",
+        name,
+        ["a"],
+        ["b"],
+        nodes,
+        [helper.make_opsetid("", opset), helper.make_opsetid("my.own", 1)],
+        ["alpha"],
+    )
+
+
+def leaky(source: str, target: str) -> onnx.NodeProto:
+    node = helper.make_node("LeakyRelu", [source], [target])
+    node.attribute.append(
+        onnx.AttributeProto(name="alpha", ref_attr_name="alpha", type=onnx.AttributeProto.FLOAT)
+    )
+    return node
+
+
+def functional(path: Path, functions: list[onnx.FunctionProto], *calls: onnx.NodeProto) -> Path:
+    graph = helper.make_graph(list(calls), "g", [value("x", ["N", 3])], [value("y", ["N", 3])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("my.own", 1)]
+    onnx.save(helper.make_model(graph, functions=functions, opset_imports=opsets, ir_version=8), path)
+    return path
+
+
+X = np.array([[-2, 1, 3], [4, -5, 6]], np.float32)
+
+
+def test_functions_of_the_model_are_put_in_place(tmp_path: Path) -> None:
+    """Called twice, with and without the attribute, one from the other, and with a branch inside."""
+    branches = {
+        name: helper.make_graph([helper.make_node(kind, ["t"], ["r"])], name, [], [value("r", None)])
+        for name, kind in (("then_branch", "Abs"), ("else_branch", "Neg"))
+    }
+    inner = function("Inner", [leaky("a", "t"), helper.make_node("Add", ["t", "t"], ["b"])])
+    outer = function(
+        "Outer",
+        [
+            helper.make_node("Inner", ["a"], ["t"], domain="my.own", alpha=0.5),
+            helper.make_node("ReduceMax", ["t"], ["most"], keepdims=0),
+            helper.make_node("Constant", [], ["zero"], value_float=0.0),
+            helper.make_node("Greater", ["most", "zero"], ["c"]),
+            helper.make_node("If", ["c"], ["b"], **branches),
+        ],
+    )
+    model = functional(
+        tmp_path / "m.onnx",
+        [inner, outer],
+        helper.make_node("Outer", ["x"], ["s"], domain="my.own"),
+        helper.make_node("Inner", ["s"], ["u"], domain="my.own", alpha=0.25),
+        helper.make_node("Inner", ["u"], ["y"], domain="my.own", alpha=0.125),
+    )
+    with pytest.raises(RuntimeError):
+        ov.Core().read_model(model)
+    result = converted(model, tmp_path / "scratch")
+    assert result.repairs == ("onnx-functions",)
+    assert names(result) == (["x"], ["y"])
+    for x in (X, -X, -np.abs(X)):
+        expected = onnxruntime.InferenceSession(model).run(None, {"x": x})[0]
+        assert np.allclose(run(result, x=x)["y"], expected)
+
+
+def test_what_a_function_calls_is_repaired_too(tmp_path: Path) -> None:
+    body = [helper.make_node("ReduceL1", ["a"], ["t"], axes=[1]), helper.make_node("Add", ["a", "t"], ["b"])]
+    call = helper.make_node("F", ["x"], ["y"], domain="my.own")
+    result = converted(functional(tmp_path / "m.onnx", [function("F", body)], call), tmp_path / "scratch")
+    assert result.repairs == ("onnx-ReduceL1-axes", "onnx-functions")
+    assert np.allclose(run(result, x=X)["y"], X + np.abs(X).sum(1, keepdims=True))
+
+
+def test_a_function_that_calls_itself_is_damage(tmp_path: Path) -> None:
+    call = [helper.make_node("F", ["a"], ["b"], domain="my.own")]
+    model = functional(
+        tmp_path / "m.onnx", [function("F", call)], helper.make_node("F", ["x"], ["y"], domain="my.own")
+    )
+    with pytest.raises(CorruptModelError, match="calls itself"):
+        converted(model, tmp_path / "scratch")
+
+
+def test_a_function_of_another_operation_set_is_left_to_openvino(tmp_path: Path) -> None:
+    old = function("F", [helper.make_node("Squeeze", ["a"], ["b"], axes=[1])], opset=11)
+    model = functional(tmp_path / "m.onnx", [old], helper.make_node("F", ["x"], ["y"], domain="my.own"))
+    with pytest.raises(UnsupportedModelError, match=r"my\.own"):
+        converted(model, tmp_path / "scratch")

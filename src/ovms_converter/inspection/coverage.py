@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from ovms_converter.inspection.report import Coverage
+from ovms_converter.optimizer.own_rules import OWN_RULES
 
 __all__ = ["coverage", "has_rule", "workaround"]
 
@@ -67,17 +68,16 @@ def coverage() -> Coverage:
 
 
 def has_rule(domain: str, operation: str) -> bool:
-    """Whether there is a conversion rule; TensorFlow's domain is `tensorflow`.
+    """Whether there is a conversion rule, or one of our own; TensorFlow's domain is `tensorflow`.
 
     Nothing is known of the front ends of TFLite and Paddle, so nothing is said against their operations.
     """
-    return domain in _UNASKED or operation in _rules()[1].get(domain, ())
+    known = _rules()[1].get(domain, frozenset())
+    return domain in _UNASKED or operation in known or (domain == "ai.onnx" and operation in OWN_RULES)
 
 
-def workaround(domain: str, operation: str, *, own: bool = False) -> str:
-    """One line: what its owner can do; `own` is an ONNX function that the model itself defines."""
-    if own:
-        return "put the functions' bodies in place: `onnx.inliner.inline_local_functions(model)`"
+def workaround(domain: str, operation: str) -> str:
+    """One line: what its owner can do."""
     if domain == "tensorflow":
         cut = "cut it off with `--input` or `--output`, or replace it where the model was built"
         return _matching(operation, _TENSORFLOW_ADVICE) or cut

@@ -217,8 +217,8 @@ def _unsupported(operations: Operations) -> tuple[UnsupportedOperation, ...]:
             name,
             count,
             tuple(operations.nodes[domain, name]),
-            workaround(domain, name, own=(domain, name) in operations.own),
+            workaround(domain, name),
         )
         for (domain, name), count in operations.counts.most_common()
-        if not has_rule(domain, name)
+        if not has_rule(domain, name) and (domain, name) not in operations.own
     )

@@ -15,6 +15,7 @@ from ovms_converter.optimizer.native import native_errors, ov
 from ovms_converter.optimizer.onnx_graph import OnnxValue
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS, by_operation
+from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS, MODEL_FUNCTION, Functions
 from ovms_converter.optimizer.repairs.onnx_nodes import asked_opset, opset_import, repaired_graph
 from ovms_converter.optimizer.repairs.translation import OPSET_IMPORT, extensions
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
@@ -108,6 +109,11 @@ class OnnxSource:
         if not edited:
             onnx_graph.check_computable(self._graph)
         graph = self._extract(plan, weights, start) if edited else weights.graph(self._graph.data, start)
+        functions = Functions(self._model) if self._repair else None
+        inlined = functions.put_in_place(memoryview(graph)) if functions else None
+        if inlined is not None:
+            graph = inlined
+            self.repairs.add(FUNCTIONS.name)
         present = {name: each for name, each in self._repairs.items() if name.encode() in graph}
         repaired = repaired_graph(memoryview(graph), present)
         if repaired is not None:
@@ -120,7 +126,7 @@ class OnnxSource:
         if lowered is not None:
             graph, self.notes = lowered.graph, lowered.notes
             self.repairs |= lowered.repairs
-        elif repaired is None and not edited and weights.moved < _WORTH_A_SIDECAR:
+        elif repaired is None and inlined is None and not edited and weights.moved < _WORTH_A_SIDECAR:
             return self._path
         scratch.mkdir(parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
@@ -134,7 +140,9 @@ class OnnxSource:
                 if item.number == onnx_graph.MODEL_GRAPH
                 else bytes(self._model[item.start : item.end])
                 for item in fields(self._model)
+                if item.number != MODEL_FUNCTION or inlined is None
             )
+            + (functions.opsets if functions and inlined is not None else b"")
             + OPSET_IMPORT
             + (opset_import(_PLAIN_OPSET) if lowered is not None and self._opset is None else b"")
         )

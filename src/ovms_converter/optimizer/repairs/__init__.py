@@ -11,6 +11,7 @@ from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
 from ovms_converter.optimizer.repairs.onnx_classical import CLASSICAL
 from ovms_converter.optimizer.repairs.onnx_cumulative import CUM_PROD
 from ovms_converter.optimizer.repairs.onnx_dft import DFT
+from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
@@ -44,5 +45,5 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
 GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, TILE_REPEATS)
 """Applied to the converted graph, of whatever format the source was."""
 
-REPAIRS: tuple[Repair, ...] = (*ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)
+REPAIRS: tuple[Repair, ...] = (FUNCTIONS, *ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)
 """All of them."""

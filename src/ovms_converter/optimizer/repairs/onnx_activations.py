@@ -29,6 +29,8 @@ def _celu(node: ov.frontend.NodeContext) -> list[ov.Output]:
 def _mod(node: ov.frontend.NodeContext) -> list[ov.Output]:
     """The remainder of C, moved to the side of the divisor, which may be infinite."""
     data, divisor = node.get_input(0), node.get_input(1)
+    if data.get_element_type() == ov.Type.f64:
+        raise ValueError("the CPU plugin has no infinities of f64, which `Mod` may give")
     if not data.get_element_type().is_real():
         return list(opset13.floor_mod(data, divisor).outputs())
     zero = like(0, data)

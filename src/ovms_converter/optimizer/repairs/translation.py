@@ -91,7 +91,14 @@ def _telling(repair: OnnxRepair, translate: Translate, used: set[str]) -> Transl
     def translated_node(node: ov.frontend.NodeContext) -> list[ov.Output]:
         if repair.needed(node):
             used.add(repair.name)
-        return translate(node)
+        given_nodes = {
+            node.get_input(number).get_node().get_name() for number in range(node.get_input_size())
+        }
+        # The front end names what comes back: what came in has its own name already.
+        return [
+            opset13.convert_like(each, each).output(0) if each.get_node().get_name() in given_nodes else each
+            for each in translate(node)
+        ]
 
     return translated_node
 
