@@ -51,6 +51,7 @@ from ovms_converter.record import (
     source_operations,
 )
 from ovms_converter.repository import RECORD, SIGNATURE, ModelRepository, Published, Version
+from ovms_converter.repository.versions import mapping_of, mappings_of
 from ovms_converter.request import ConversionRequest
 from ovms_converter.stages import Stages
 from ovms_converter.storage import open_destination
@@ -250,10 +251,10 @@ class _Run:
         found = self.repository.newest()
         if found is None or found[1].get("request") != self._asked_digest():
             return None
-        source = found[1]["source"]
-        made_by = {"ovms_converter": __version__, **programs(self.asked, source["format"])}
-        state = SourceState.parse(source["state"])
-        if found[1]["versions"] != made_by or state is None or not self.acquisition.is_still(state):
+        source = mapping_of(found[1].get("source"))
+        made_by = {"ovms_converter": __version__, **programs(self.asked, source.get("format"))}
+        state = SourceState.parse(source.get("state"))
+        if found[1].get("versions") != made_by or state is None or not self.acquisition.is_still(state):
             return None
         self.listen(
             Note(
@@ -265,19 +266,20 @@ class _Run:
 
     def _as_published(self, version: Version, record: Mapping[str, Any]) -> Outcome:
         """A version that is there already, as the outcome of this run."""
-        source = record["source"]
+        source = mapping_of(record.get("source"))
+        sizes = [file.get("size") for file in mappings_of(source.get("files"))]
         return Outcome(
             url=self.request.output.text,
             version=version.number,
             published=False,
-            source_format=source["format"],
-            evidence=source["evidence"],
+            source_format=str(source.get("format", "")),
+            evidence=str(source.get("evidence", "")),
             inputs=_ports(record.get("inputs")),
             outputs=_ports(record.get("outputs")),
-            source_bytes=sum(file["size"] for file in source["files"]),
+            source_bytes=sum(size for size in sizes if isinstance(size, int)),
             result_bytes=sum(entry.size or 0 for entry in version.files.values()),
             seconds=self.seconds,
-            notes=tuple(record.get("notes", ())),
+            notes=tuple(map(str, notes)) if isinstance(notes := record.get("notes"), list) else (),
             verified=str(record.get("verification", "")),
             files=tuple(sorted(f"{version.directory}/{name}" for name in version.files)),
             record=record,
@@ -451,7 +453,9 @@ class _Run:
 
 
 def _ports(record: Any) -> tuple[Port, ...]:
-    return tuple(Port(port["name"], port["type"], port["shape"]) for port in record or ())
+    return tuple(
+        Port(*(str(port.get(name, "")) for name in ("name", "type", "shape"))) for port in mappings_of(record)
+    )
 
 
 def _flush_growing(path: Path, finished: threading.Event) -> None:

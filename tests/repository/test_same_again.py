@@ -156,6 +156,23 @@ def test_a_record_that_names_files_outside_of_the_source_is_not_followed(
     assert "fetch" in convert.stages
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"source": None}, {"source": {"files": [1], "format": []}}, {"inputs": [1, {}], "notes": 3}],
+    ids=["no source", "odd source", "odd ports"],
+)
+def test_a_damaged_record_of_the_same_result_is_no_trouble(
+    damage: dict[str, object], s3: S3Bucket, convert: Conversions
+) -> None:
+    s3.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
+    convert.environ |= s3.environ()
+    convert(s3.url("model.onnx"))
+    record = convert.record() | damage
+    Path(convert.destination, "1", "conversion.json").write_text(json.dumps(record))
+    again = convert(s3.url("model.onnx"))
+    assert (again.version, again.published) == (1, False)
+
+
 def test_another_release_of_a_library_that_took_part_counts(s3: S3Bucket, convert: Conversions) -> None:
     s3.put("model.onnx", (PLAIN / "model.onnx").read_bytes())
     convert.environ |= s3.environ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ovms_converter.errors import VerificationError
-from ovms_converter.repository.versions import mapping_of
+from ovms_converter.repository.versions import mapping_of, mappings_of
 
 __all__ = ["BUILD_TYPE", "manifest", "provenance", "signed_files"]
 
@@ -83,7 +83,6 @@ def provenance(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[st
     source, versions = mapping_of(record.get("source")), mapping_of(record.get("versions"))
     parameters = {name: mapping_of(item) for name, item in mapping_of(record.get("parameters")).items()}
     given = {name: item for name, item in parameters.items() if item.get("origin") != "default"}
-    files = source.get("files")
     release = versions.get("ovms_converter")
     return {
         "_type": _STATEMENT,
@@ -102,8 +101,7 @@ def provenance(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[st
                 "resolvedDependencies": [
                     *(
                         {"name": file.get("path"), "digest": {"sha256": file.get("sha256")}}
-                        for file in (files if isinstance(files, list) else ())
-                        if isinstance(file, Mapping)
+                        for file in mappings_of(source.get("files"))
                     ),
                     *(
                         {"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"}

@@ -14,7 +14,7 @@ from ovms_converter.jobs import as_logged, conversion_job
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.parameters import by_name
 from ovms_converter.record import hashed
-from ovms_converter.repository.versions import mapping_of
+from ovms_converter.repository.versions import mapping_of, mappings_of
 from ovms_converter.request import ConversionRequest, Given, build_request
 from ovms_converter.stages import Stages
 from ovms_converter.storage.location import Location
@@ -73,8 +73,7 @@ def compared(
     weights = weights if weights in by_name()["weights"].choices else None
     job = replace(conversion_job(request, model, tree, directory), stem=stem, ready=True, weights=weights)
     run = _run(job, work, listener, request.timeout)
-    files = mapping_of(record.get("source")).get("files")
-    recorded = {mapping_of(file).get("sha256") for file in (files if isinstance(files, list) else ())}
+    recorded = {file.get("sha256") for file in mappings_of(mapping_of(record.get("source")).get("files"))}
     others = [file.path for file in hashed(tree) if file.sha256 not in recorded]
     notes = [f"`{path}` of the source is not what it was when the version was made" for path in others]
     if not (run.fault or run.figures):

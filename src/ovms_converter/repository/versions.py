@@ -19,6 +19,7 @@ __all__ = [
     "SIGNATURE",
     "Version",
     "mapping_of",
+    "mappings_of",
     "members",
     "read_record",
     "version_number",
@@ -69,6 +70,11 @@ class Version:
 def mapping_of(value: object) -> Mapping[str, Any]:
     """A JSON object of a record; an empty one for anything else, since a record may be anybody's."""
     return value if isinstance(value, Mapping) else {}
+
+
+def mappings_of(value: object) -> list[Mapping[str, Any]]:
+    """The JSON objects in a list of a record; none of anything else."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def members(record: Mapping[str, Any]) -> frozenset[str]:
