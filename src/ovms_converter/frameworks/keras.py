@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import re
 import sys
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovms_converter.errors import CorruptModelError, UnsupportedModelError
+from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.frameworks.base import Exported, ExportJob
 
 if TYPE_CHECKING:
@@ -25,6 +26,17 @@ _TESTED = "3.15."
 _BACKENDS = ("torch", "jax", "tensorflow")
 """Backends that share no code with the exported graph, the quickest to start first."""
 
+_UNKNOWN = (
+    "Could not locate class",
+    "Could not locate function",
+    "Could not deserialize",
+    "Unknown layer",
+    "Unknown object",
+)
+"""How Keras begins to say that it lacks the code of a class or function."""
+
+_CALLING = "Exception encountered when calling "
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _EXPORT = 'run `model.export("saved_model")` where the model was made, and convert that directory'
 
 
@@ -121,7 +133,12 @@ def _explained(error: Exception, path: Path) -> UnsupportedModelError | None:
             f"{sys.version_info.major}.{sys.version_info.minor}",
             hint=f"run this program with the Python that wrote it, or {_EXPORT}",
         )
-    for words in ("Could not locate class", "Could not locate function", "Unknown layer", "Unknown object"):
+    if "requires TensorFlow" in text:
+        layer = text[: text.index("requires TensorFlow")].split()[-1]
+        return UnsupportedModelError(
+            f"`{path.name}` has layers that only TensorFlow runs: {layer}", hint=_EXPORT
+        )
+    for words in _UNKNOWN:
         if words in text:
             named = text[text.index(words) :].replace("'", "`").split(". ")[0]
             return UnsupportedModelError(
@@ -153,6 +170,12 @@ def _operations(path: Path) -> Iterator[None]:
         raise UnsupportedModelError(
             f"`{path.name}` has layers that only TensorFlow runs: {_line(error)}", hint=_EXPORT
         ) from None
+    except Exception as error:
+        if not str(error).startswith(_CALLING):
+            raise
+        raise ModelError(
+            f"Keras cannot trace `{path.name}`: {type(error).__name__}: {_line(error)}", hint=_EXPORT
+        ) from error
 
 
 @contextmanager
@@ -173,7 +196,12 @@ def _known_release() -> Iterator[None]:
 
 
 def _line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an error says first; where Keras begins with the layer that was called, the cause as well."""
+    lines = [_COLOUR.sub("", line).strip() for line in str(error).splitlines()]
+    first, *more = [line for line in lines if line] or [type(error).__name__]
+    if not (first.startswith(_CALLING) and more):
+        return first
+    return f"{first.removeprefix(_CALLING).rstrip('.')}: {more[0]}"
 
 
 def _notes(model: Any) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from ovms_converter.frameworks.keras_operations import (
     EXPORT_AS_BEFORE,
     TensorOperation,
     ThresholdedReLU,
+    check_function,
     hard_sigmoid_of_keras_2,
 )
 
@@ -103,6 +104,8 @@ def repaired(config: _Config) -> _Config:
         item["class_name"] = _RENAMED.get(item["class_name"], item["class_name"])
         settings = item["config"]
         _drop(item["class_name"], settings)
+        if item["class_name"] in _TENSOR_OPERATIONS:
+            check_function(settings.get("function"), settings.get("name"))
         for name, value in settings.items():
             # Keras 2: clip(0.2 x + 0.5); Keras 3: relu6(x + 3) / 6
             if name.endswith("activation") and value == "hard_sigmoid":

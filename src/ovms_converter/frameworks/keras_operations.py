@@ -7,7 +7,13 @@ import keras
 from keras import ops
 from ovms_converter.errors import UnsupportedModelError
 
-__all__ = ["EXPORT_AS_BEFORE", "TensorOperation", "ThresholdedReLU", "hard_sigmoid_of_keras_2"]
+__all__ = [
+    "EXPORT_AS_BEFORE",
+    "TensorOperation",
+    "ThresholdedReLU",
+    "check_function",
+    "hard_sigmoid_of_keras_2",
+]
 
 EXPORT_AS_BEFORE = (
     'save it as a SavedModel with the Keras that wrote it (`model.save("saved_model", save_format="tf")`), '
@@ -70,17 +76,21 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """TensorFlow's functions by the names that Keras 2 writes, on Keras' own operations."""
 
 
+def check_function(function: object, layer: object) -> None:
+    """Raise `UnsupportedModelError` if `TensorOperation` has no equal of a function that a layer names."""
+    if function not in _FUNCTIONS:
+        raise UnsupportedModelError(
+            f"the layer `{layer}` is TensorFlow's operation `{function}`, which Keras 3 lacks",
+            hint=EXPORT_AS_BEFORE,
+        )
+
+
 class TensorOperation(keras.layers.Layer):  # type: ignore[misc]
     """Keras 2's layer for an operation that is written on tensors: `a + b`, `tf.nn.relu(a)`."""
 
     def __init__(self, function: str = "", **settings: Any) -> None:
         super().__init__(**settings)
         self._function = function
-        if function not in _FUNCTIONS:
-            raise UnsupportedModelError(
-                f"the layer `{self.name}` is TensorFlow's operation `{function}`, which Keras 3 lacks",
-                hint=EXPORT_AS_BEFORE,
-            )
 
     def call(self, x: Any, keywords: Mapping[str, Any] | None = None) -> Any:
         """The operation with the arguments that the model recorded."""
