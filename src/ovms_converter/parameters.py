@@ -134,7 +134,8 @@ _LOCATIONS = (
         default="auto",
         choices=(
             "auto", "mlflow", "onnx", "tensorflow.saved_model", "tflite", "paddle", "tensorflow.frozen",
-            "openvino.ir", "keras.keras", "keras.h5", "xgboost", "lightgbm",
+            "openvino.ir", "keras.keras", "keras.h5", "pytorch.export", "pytorch.torchscript",
+            "pytorch.pickle", "xgboost", "lightgbm",
             "sklearn.skops", "sklearn.pickle", "sklearn.cloudpickle", "sklearn.joblib", "xgboost.pkl",
             "lightgbm.skops", "lightgbm.pkl",
         ),

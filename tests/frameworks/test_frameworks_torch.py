@@ -334,3 +334,27 @@ def test_damage_is_told_with_the_files_name(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(CorruptModelError, match=r"`model\.traced`"):
         room.export(job(format, path, tmp_path / "out"))
+
+
+def test_a_shape_that_does_not_fit_is_told_in_pytorchs_words(tmp_path: Path) -> None:
+    format, path = save(nn.Linear(4, 3), "traced", [torch.zeros(2, 4)], tmp_path)
+    with pytest.raises(RequestError, match=r"does not run with input\[1,7\]: .*1x7 and 4x3"):
+        room.export(job(format, path, tmp_path / "out", arguments={"input_shape": "[1,7]"}))
+
+
+def test_the_layer_that_reads_an_input_tells_its_shape(tmp_path: Path) -> None:
+    format, path = save(Recurrent(), "traced", [torch.zeros(2, 4, 3)], tmp_path)
+    exported = room.export(job(format, path, tmp_path / "out"))
+    assert shapes(exported) == ["sequence[?,?,3]"]
+    assert "`--input_shape` says another" in exported.notes[0]
+
+
+def test_a_batch_that_a_trace_has_fixed_is_told(tmp_path: Path) -> None:
+    class Fixed(nn.Module):  # type: ignore[misc, name-defined]
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            return x.reshape(1, 12)
+
+    format, path = save(Fixed(), "traced", [torch.zeros(1, 3, 4)], tmp_path)
+    exported = room.export(job(format, path, tmp_path / "out", arguments={"input_shape": "[?,3,4]"}))
+    assert shapes(exported) == ["x[1,3,4]"]
+    assert exported.notes == ("the batch of x[1,3,4] is fixed: the program runs with a batch of 1 only",)

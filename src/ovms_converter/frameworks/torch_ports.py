@@ -99,6 +99,12 @@ def settle(own: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object
     if settled is None:
         if guessed:
             raise _no_shape(guessed[0], known, why)
+        if _shaped(job) and not any(None in (port.shape or ())[1:] for port in known):
+            raise RequestError(
+                f"the program does not run with {', '.join(map(str, known))}: {why}",
+                hint="give the shapes that it was made for, or leave them out",
+                parameter="input_shape",
+            )
         settled = [replace(port, type=port.type or "float32") for port in known]
         return Settled(tuple(settled), None, size, (f"PyTorch does not run it on made-up inputs: {why}",))
     notes = []
@@ -120,6 +126,12 @@ def wanted(job: ExportJob) -> frozenset[str]:
     entries = (job.signature or {}).get("inputs") or ()
     signed = {str(entry["name"]) for entry in entries if isinstance(entry, dict) and entry.get("name")}
     return frozenset(signed | {entry.name for entry in OptimizerArguments.parse(job.arguments).input})
+
+
+def _shaped(job: ExportJob) -> bool:
+    """Whether the user gave shapes."""
+    arguments = OptimizerArguments.parse(job.arguments)
+    return bool(arguments.input_shape) or any(entry.shape is not None for entry in arguments.input)
 
 
 def _no_shape(port: Input, ports: Sequence[Input], why: str = "") -> RequestError:

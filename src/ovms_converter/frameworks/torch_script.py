@@ -185,7 +185,8 @@ def _likely(value: torch.Value, depth: int = 0) -> Iterator[Dims]:
             yield from ((None, None), (None,))
             return
         if node.kind() in _RECURRENT and use.offset == 0:
-            weights = [item.toIValue() for item in operands[_RECURRENT[node.kind()]].node().inputs()]
+            listed = operands[_RECURRENT[node.kind()]]
+            weights = listed.toIValue() or [item.toIValue() for item in listed.node().inputs()]
             if weights and isinstance(weights[0], torch.Tensor):
                 yield (None, None, weights[0].shape[1])
                 return
