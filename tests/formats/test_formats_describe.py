@@ -102,3 +102,21 @@ def test_an_mlmodel_without_a_version_is_an_early_one() -> None:
     )
     found = describe(files, formats.recognise(files))
     assert "logged by MLflow before 1.27" in found.notes
+
+
+def test_a_large_forest_is_described_without_its_trees() -> None:
+    count = 20_000
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        nodes_values=[0.5] * count,
+        nodes_nodeids=list(range(count)),
+        nodes_modes=["LEAF"] * count,
+    )
+    data = onnx_bytes([node], opsets={"": 17, "ai.onnx.ml": 3})
+    files = MemoryFiles({"m.onnx": data})
+    found = describe(files, formats.identify(formats.open_tree(files)))
+    assert found.operations == {"ai.onnx.ml": {"TreeEnsembleRegressor": 1}}
+    assert files.bytes_read < len(data) / 2

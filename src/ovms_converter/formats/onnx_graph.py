@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.base import TensorSpec
+from ovms_converter.formats.outline import LISTS
 from ovms_converter.formats.wire import LENGTH, Message, fields
 from ovms_converter.formats.words import shown
 
@@ -186,6 +187,8 @@ def _attributes(node: memoryview) -> Iterator[memoryview]:
 def _tensors_of_node(node: memoryview, depth: int) -> Iterator[memoryview]:
     for attribute in _attributes(node):
         for part in fields(attribute):
+            if part.number in LISTS:
+                break
             if part.wire_type != LENGTH:
                 continue
             if part.number in (_A_TENSOR, _A_TENSORS):
@@ -222,9 +225,12 @@ def _count(nodes: Iterator[memoryview], counts: Counter[tuple[str, str]], depth:
     for data in nodes:
         node = Message(data)
         counts[node.text(7) or DEFAULT_DOMAIN, node.text(4)] += 1
-        for attribute in node.messages(_ATTRIBUTE):
-            for graph in [*attribute.all(_A_GRAPH), *attribute.all(_A_GRAPHS)]:
-                _count(_nodes_of(graph.data), counts, _deeper(depth))
+        for attribute in _attributes(data):
+            for part in fields(attribute):
+                if part.number in LISTS:
+                    break
+                if part.number in (_A_GRAPH, _A_GRAPHS):
+                    _count(_nodes_of(part.data), counts, _deeper(depth))
 
 
 def _nodes_of(graph: memoryview) -> Iterator[memoryview]:

@@ -11,7 +11,7 @@ from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.tree import Window
 from ovms_converter.formats.wire import FIXED32, FIXED64, LENGTH, VARINT, bytes_field
 
-__all__ = ["Header", "graph_outline", "headers", "onnx_outline"]
+__all__ = ["LISTS", "Header", "graph_outline", "headers", "onnx_outline"]
 
 _Parts: TypeAlias = "dict[int, _Parts]"
 
@@ -20,6 +20,13 @@ _SMALL = 1024
 
 _PAYLOADS = (4, 5, 6, 7, 9, 10, 11)
 """The fields of a TensorProto that hold its numbers, ONNX's and TensorFlow's."""
+
+
+LISTS = (7, 8, 9)
+"""The fields of an AttributeProto that hold lists of numbers and texts: nothing but its type comes after."""
+
+_ATTRIBUTE: _Parts = {5: {}, 10: {}}
+"""The fields of an AttributeProto that hold tensors."""
 
 
 class Header(NamedTuple):
@@ -70,8 +77,11 @@ def _varint(file: Window, at: int, end: int) -> tuple[int, int]:
 
 
 def onnx_outline(file: Window) -> bytes:
-    """A ModelProto like the one in the file, without what the large tensors of its graph hold."""
-    return _copy(file, 0, file.size, {7: {1: {5: {5: {}, 10: {}}}, 5: {}}})
+    """A ModelProto like the one in the file, without what the large tensors of its graph hold.
+
+    Large attributes of numbers or texts end before these; the trees of ai.onnx.ml have millions.
+    """
+    return _copy(file, 0, file.size, {7: {1: {5: _ATTRIBUTE}, 5: {}}})
 
 
 def graph_outline(file: Window) -> bytes:
@@ -83,6 +93,8 @@ def _copy(file: Window, start: int, end: int, parts: _Parts) -> bytes:
     """Copy a message; large fields in `parts` are gone through field by field, down to the tensors."""
     copied = bytearray()
     for header in headers(file, start, end):
+        if parts is _ATTRIBUTE and header.number in LISTS:
+            break
         if header.wire_type == LENGTH and header.end - header.payload > _SMALL:
             if not parts and header.number in _PAYLOADS:
                 continue

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 
+from ovms_converter.formats.onnx import CLASSICAL_DOMAIN, CLASSICAL_OPERATIONS
 from ovms_converter.inspection.report import Coverage
 from ovms_converter.optimizer.own_rules import OWN_RULES
 
@@ -72,6 +73,8 @@ def has_rule(domain: str, operation: str) -> bool:
 
     Nothing is known of the front ends of TFLite and Paddle, so nothing is said against their operations.
     """
+    if domain == CLASSICAL_DOMAIN:
+        return operation in CLASSICAL_OPERATIONS
     known = _rules()[1].get(domain, frozenset())
     return domain in _UNASKED or operation in known or (domain == "ai.onnx" and operation in OWN_RULES)
 
@@ -81,8 +84,8 @@ def workaround(domain: str, operation: str) -> str:
     if domain == "tensorflow":
         cut = "cut it off with `--input` or `--output`, or replace it where the model was built"
         return _matching(operation, _TENSORFLOW_ADVICE) or cut
-    if domain == "ai.onnx.ml":
-        return "export with plain ONNX operators (skl2onnx: `black_op`), or serve it with another server"
+    if domain == CLASSICAL_DOMAIN:
+        return "prepare maps and texts before the model, and export what takes and gives numbers"
     if domain in _RUNTIME_DOMAINS:
         return "export the model without ONNX Runtime's optimizer, which put this operator in"
     if domain != "ai.onnx":
