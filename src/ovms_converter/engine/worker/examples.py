@@ -89,7 +89,7 @@ def read_mlflow(
     try:
         content = json.loads(path.read_bytes())
         found = _by_input(_unwrapped(content), signature, model, treatment)
-    except (ValueError, TypeError, KeyError, RecursionError, OSError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, OSError):
         raise MisfitError("is none of numbers or text") from None
     inputs = {}
     for port in model.inputs:
