@@ -223,8 +223,10 @@ class Forked:
     def __init__(self, directory: Path, reply: int) -> None:
         jobs, self_in = os.pipe()
         self_out, printed = os.pipe()
+        self.returncode: int | None = None
         self.pid = os.fork()
         if not self.pid:
+            os.setsid()
             os.close(self_in)
             os.close(self_out)
             self._serve(directory, jobs, printed, reply)
@@ -250,14 +252,13 @@ class Forked:
 
     def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002 - as of `Popen`
         """As of `Popen`."""
-        if self.pid:
+        if self.returncode is None:
             self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-            self.pid = 0
         return self.returncode
 
     def kill(self) -> None:
         """As of `Popen`."""
-        if self.pid:
+        if self.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
 
 

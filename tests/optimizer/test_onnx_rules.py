@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 
 from optimizer_models import Array, converted, names, run, value, write_model
 from ovms_converter import inspection
-from ovms_converter.errors import CorruptModelError, UnsupportedModelError
+from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.own_rules import OWN_RULES
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS
@@ -123,6 +123,12 @@ def test_switched_off_it_is_refused(tmp_path: Path) -> None:
     onnx.save(node_cases()["cumprod_1d"].model, tmp_path / "m.onnx")
     with pytest.raises(UnsupportedModelError, match="CumProd"):
         converted(tmp_path / "m.onnx", tmp_path / "scratch", repairs="off")
+
+
+def test_a_rule_tells_why_it_refuses(tmp_path: Path) -> None:
+    onnx.save(node_cases()["mod_float64_mixed_sign_fmod_0"].model, tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="no infinities of f64"):
+        converted(tmp_path / "m.onnx", tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int8", "int16", "int32"])

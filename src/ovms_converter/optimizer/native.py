@@ -41,8 +41,15 @@ _NOISE = re.compile(
 )
 
 
+_RULE = re.compile(r"While validating ONNX node .*?: (?:Runtime|Value|Type)Error: (.+)")
+"""An exception of one of our own rules, which the front end puts into a line of its own."""
+
+
 def cause_of(error: BaseException) -> str:
     """The line of an openvino exception that says what went wrong, without its source files."""
+    raised = _RULE.search(str(error))
+    if raised:
+        return raised.group(1)[:300]
     lines = [line.strip() for line in str(error).splitlines()]
     telling = [line for line in lines if line and not _NOISE.fullmatch(line)]
     return (telling or lines or [""])[0][:300].rstrip(".:") or type(error).__name__
