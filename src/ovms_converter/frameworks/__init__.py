@@ -45,5 +45,7 @@ OPENERS: Mapping[str, Framework] = {
     "tensorflow.saved_model": _TENSORFLOW,
     "tensorflow.frozen": _TENSORFLOW,
     "tflite": _TENSORFLOW,
+    "xgboost": Framework("boosters", "XGBoost"),
+    "lightgbm": Framework("boosters", "LightGBM"),
 }
 """Who runs the source of which format; those that are not in `FRAMEWORKS` OpenVINO reads itself."""

@@ -189,4 +189,5 @@ def ensemble_of(model: Boosted) -> Ensemble:
         feature=feature, threshold=threshold, mode=mode, yes=yes, no=no, missing=missing, roots=starts,
         leaf=leaf, column=column, weight=weight,
         first_category=first, categories=categories, member=np.concatenate(tables),
+        truncates=not model.strict,
     )  # fmt: skip

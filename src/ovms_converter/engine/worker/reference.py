@@ -65,6 +65,7 @@ _TYPES: Mapping[int, str] = {
 _SMALL = 8 << 20
 """The reference implementations of ONNX and OpenVINO are slow: they take models of at most so many bytes."""
 
+_BOOSTERS = ("xgboost", "lightgbm")
 _TENSORFLOW = ("tensorflow.saved_model", "tensorflow.frozen", "tflite")
 
 
@@ -99,6 +100,8 @@ def missing_extra(format: str) -> str | None:
     """
     if format == "onnx":
         return None if importlib.util.find_spec("onnxruntime") else "verify"
+    if format in _BOOSTERS:
+        return None if importlib.util.find_spec(format) else format
     if format in _TENSORFLOW:
         return None if importlib.util.find_spec("tensorflow") else "tensorflow"
     return None

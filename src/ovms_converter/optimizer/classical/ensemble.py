@@ -53,6 +53,7 @@ class Ensemble:
                    many numbers from 0 on it tells of
     `member`       that table
     `whole`        whether only whole numbers can be in a set; else the part before the point counts
+    `truncates`    whether that is 0 for numbers between -1 and 0 as well, which otherwise are in no set
     """
 
     feature: Integers
@@ -69,6 +70,7 @@ class Ensemble:
     categories: Integers | None = None
     member: _Flags | None = None
     whole: bool = False
+    truncates: bool = False
 
     @property
     def is_leaf(self) -> _Flags:
@@ -313,9 +315,11 @@ class _Step:
         assert trees.member is not None
         count = self._of_node(trees.categories.astype(np.float32), position)
         zero = emitter.number(0)
-        in_range = emitter.op(
-            "And", emitter.op("Less", emitter.number(-1), value), emitter.op("Less", value, count)
-        )
+        if trees.truncates:
+            above = emitter.op("Less", emitter.number(-1), value)
+        else:
+            above = emitter.op("LessOrEqual", zero, value)
+        in_range = emitter.op("And", above, emitter.op("Less", value, count))
         if trees.whole:
             in_range = emitter.op("And", in_range, emitter.op("Equal", value, emitter.op("Floor", value)))
         safe = emitter.op("Where", in_range, value, zero)
