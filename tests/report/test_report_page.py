@@ -47,6 +47,12 @@ def test_the_times_of_a_run_are_told_and_drawn() -> None:
     assert widths[-2:] == ["25.00%", "100.00%"]  # times
 
 
+def test_a_difference_too_small_for_any_scale_is_drawn() -> None:
+    """The smallest number that there is: no power of ten of the axis is that small."""
+    tiny = [{"name": "y", "max_abs": 5e-324, "max_rel": 5e-324, "cosine": 1.0}]
+    assert "4.9e-324" in page_of(record(comparison=tiny)).text
+
+
 def test_timings_are_told_and_drawn() -> None:
     timings = (
         Timing("ONNX Runtime 1.20.0", 0.5, (0.004, 0.005, 0.006, 0.5)),

@@ -179,7 +179,7 @@ class _Scale:
         """Some of the powers of ten, no more than fit, and zero."""
         yield _label(_ZERO, "0")
         powers = list(self._powers())
-        for power in powers[:: math.ceil(len(powers) / _WIDTH_OF_LABELS)]:
+        for power in powers[:: max(1, math.ceil(len(powers) / _WIDTH_OF_LABELS))]:
             yield _label(self.place(10.0**power), f"1e{power}" if power else "1")
 
     def _powers(self) -> range:
