@@ -44,6 +44,20 @@ def test_a_booster_predicts_what_its_library_recorded(name: str, tmp_path: Path)
         np.testing.assert_allclose(found[key], values, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "is_zero"), [("categories.ubj", False), ("zeros.txt", True)])
+def test_a_category_below_zero_is_what_its_library_takes_it_for(
+    name: str, is_zero: bool, tmp_path: Path
+) -> None:
+    """LightGBM cuts -0.5 to 0; for XGBoost it is no category at all."""
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    results = []
+    for category in (-0.5, 0, -7):
+        x[:, 2] = category
+        results.append(computed(DATA / name, x, tmp_path)["prediction"])
+    below, zero, invalid = results
+    np.testing.assert_array_equal(below, zero if is_zero else invalid)
+
+
 def test_half_precision_leaves_the_thresholds_of_trees_alone(tmp_path: Path) -> None:
     asked = OptimizerArguments.parse({"data_type": "FP16"})
     found = convert(DATA / "booster.lgb", "lightgbm", asked, tmp_path)
