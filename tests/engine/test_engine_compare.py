@@ -280,3 +280,13 @@ def test_integers_and_text_are_equal_exactly_and_shapes_as_well() -> None:
         "its shape is [1, 2]"
     )
     assert not measure("y", np.zeros((0, 2)), np.zeros((0, 2)), Tolerance(0)).why
+
+
+def test_few_samples_are_held_of_a_model_with_large_outputs(tmp_path: Path) -> None:
+    """An output of 32 MiB, of which forty and what the result makes of them would be 2.5 GiB."""
+    nodes = [helper.make_node("Tile", ["x", "n"], ["t"]), helper.make_node("Sin", ["t"], ["y"])]
+    ends = [value("x", TensorProto.FLOAT, [128, 1024]), value("y", TensorProto.FLOAT, None)]
+    model = write(tmp_path / "m.onnx", nodes, ends[:1], ends[1:], {"n": np.array([64, 1])})
+    result = convert(job(model, tmp_path / "out", verify="compare"), tmp_path / "s", memory_limit=800 << 20)
+    assert result.verified.startswith("equal to ONNX Runtime")
+    assert " on 2 samples" in result.verified

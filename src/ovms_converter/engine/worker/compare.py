@@ -38,6 +38,9 @@ _ROUNDS = 8
 _SMALL = 1 << 20
 """Up to so many bytes of weights, a model is compared on `_ROUNDS` samples of every kind, others on one."""
 
+_HELD_BYTES = 64 << 20
+"""What the samples of one size may take together; of a model with large inputs or outputs there are fewer."""
+
 _Drawing: TypeAlias = tuple[Draw, int]
 """How a sample's values are drawn, and with which seed."""
 
@@ -81,6 +84,11 @@ class _Sample:
     inputs: Mapping[str, Array]
     expected: Mapping[str, Array]
     given: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes of its arrays."""
+        return sum(array.nbytes for array in (*self.inputs.values(), *self.expected.values()))
 
 
 def compare(
@@ -248,15 +256,17 @@ class _Drawer:
     ) -> tuple[list[_Sample], str]:
         """The samples of these sizes that the source runs with, and why it does not run with others.
 
-        If it runs with none of as many as there are ways to draw, more are not tried.
+        If it runs with none of as many as there are ways to draw, more are not tried, and no more either when
+        those that were found are large.
         """
-        found, why = list[_Sample](), ""
+        found, why, held = list[_Sample](), "", 0
         for number, (draw, seed) in enumerate(draws):
-            if number >= len(Draw) and not found:
+            if held > _HELD_BYTES or (number >= len(Draw) and not found):
                 break
             try:
                 values = _values(self.inputs, sizes, draw, seed)
                 found.append(_Sample(values, self.run(values)))
+                held += found[-1].size
             except ReferenceError as error:
                 why = why or str(error)
         return found, why
