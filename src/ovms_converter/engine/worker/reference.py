@@ -244,9 +244,16 @@ def _feed(inputs: Mapping[str, Array], reference: _OnnxReference) -> dict[str, A
 
 
 def _tensors(results: Sequence[object]) -> list[Array]:
-    if not all(isinstance(result, np.ndarray | np.generic) for result in results):
-        raise TypeError("an output of the source is no tensor")
-    return [np.asarray(result) for result in results]
+    return [_tensor(result) for result in results]
+
+
+def _tensor(result: object) -> Array:
+    """An output as the IR has it: a map of scores for each row (ZipMap) is a matrix there."""
+    if isinstance(result, np.ndarray | np.generic):
+        return np.asarray(result)
+    if isinstance(result, list) and result and all(isinstance(row, dict) for row in result):
+        return np.array([list(row.values()) for row in result], np.float32)
+    raise TypeError("an output of the source is no tensor")
 
 
 class _Interpreter:
