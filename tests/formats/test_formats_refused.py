@@ -46,7 +46,7 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ),
     ("safetensors", "m.safetensors", (80).to_bytes(8, "little") + b'{"w":{"dtype":"F32"}}', "export ONNX"),
     ("sklearn.pickle", "m.pkl", b"\x80\x04\x95\0\0\x8c\x10sklearn.pipeline", "--trust-source"),
-    ("sklearn.cloudpickle", "m.pkl", b"\x80\x05\x95\x8c\x17cloudpickle.cloudpickle sklearn.x", "--trust-source"),
+    ("sklearn.cloudpickle", "m.pkl", b"\x80\x05\x95\x8c\x17cloudpickle.x sklearn.x", "--trust-source"),
     ("sklearn.joblib", "m.joblib", b"x\x9c" + GARBAGE, "--trust-source"),
     ("pickle", "m.pkl", pickle.dumps({"weights": [1.0]}), "export it"),
     ("xgboost", "m.xgb", b"CONFIG-offset:\0\0\0?" + GARBAGE, "save_model('model.json')"),

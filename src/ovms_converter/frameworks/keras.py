@@ -72,8 +72,8 @@ def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
     with _known_release():
         model = _load(job.model, job.format, job.trusted)
         import numpy as np
-
         from keras import ops, tree
+
         from ovms_converter.frameworks.keras_names import input_structure, named_inputs, named_outputs
 
         tensors = [

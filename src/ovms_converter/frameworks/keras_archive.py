@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-
 import keras
+
 from ovms_converter.frameworks.keras_h5 import model_of, repaired
 
 __all__ = ["load_keras_2", "written_by"]

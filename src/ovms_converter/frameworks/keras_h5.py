@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import keras
 from keras.src import ops as keras_operations
 from keras.src.legacy.saving import legacy_h5_format, saving_options, saving_utils
 from keras.src.ops.operation import Operation
 from keras.src.saving import serialization_lib
 
-import keras
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.frameworks.keras_names import SLASH
 from ovms_converter.frameworks.keras_operations import (

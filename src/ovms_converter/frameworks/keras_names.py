@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 from keras.src import tree
 
-import keras
 from ovms_converter.errors import UnsupportedModelError
 
 __all__ = ["SLASH", "graph_of", "input_structure", "named_inputs", "named_outputs"]

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 from keras import ops
+
 from ovms_converter.errors import UnsupportedModelError
 
 __all__ = [

@@ -5,12 +5,12 @@ Keras' own `export(format="openvino")` loses the names, fixes the batch and fail
 
 from typing import Any
 
+import keras
 import openvino as ov
 from keras.src import tree
 from keras.src.backend.openvino.core import OPENVINO_DTYPES, OpenVINOKerasTensor
 from openvino import opset16 as opset
 
-import keras
 from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.frameworks.keras_names import input_structure, named_inputs, named_outputs
 
