@@ -20,7 +20,7 @@ ROWS = (
     {"request"},
     {"repository"},
     {"storage", "engine"},
-    {"frameworks"},
+    {"frameworks", "coverage"},
     {"optimizer"},
     {"formats"},
     {"parameters", "stages"},

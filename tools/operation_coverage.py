@@ -31,7 +31,7 @@ from ovms_converter.formats.wire import bytes_field, varint_field  # noqa: E402
 
 __all__ = ["DATA", "Question", "ask", "derive"]
 
-DATA = Path(__file__).parent.parent / "src" / "ovms_converter" / "inspection" / "operations.json"
+DATA = Path(__file__).parent.parent / "src" / "ovms_converter" / "coverage" / "operations.json"
 
 DOMAINS = (
     "ai.onnx.contrib",

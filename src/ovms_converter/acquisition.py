@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ovms_converter import formats
+from ovms_converter.coverage import refuse_unsupported
 from ovms_converter.errors import AmbiguousModelError, NotFoundError
 from ovms_converter.events import Stage
 from ovms_converter.formats.base import Files, SourceModel
@@ -165,6 +166,7 @@ class Acquisition:
             tree = self._source.fetch(model.needs, directory, progress)
             missing = self._companions(tree.root, model, files)
             if missing:
+                self._refuse_unsupported(tree.root, model)
                 progress.expect(_sum([total, *(sizes.get(path) for path in missing)]))
                 more = self._source.fetch(missing, directory, progress)
                 tree = FetchedTree(tree.root, tree.files + more.files)
@@ -220,6 +222,16 @@ class Acquisition:
         """What the graph refers to and is not here yet; refuses a graph that cannot be converted."""
         cut = bool(self._request.arguments.input or self._request.arguments.output)
         return sorted(set(formats.companions(root, model, files, cut=cut)) - set(model.needs))
+
+    def _refuse_unsupported(self, root: Path, model: SourceModel) -> None:
+        """Refuse a graph that no conversion would take, before its weights are fetched.
+
+        A cut may leave out just what cannot be converted, so a model that is cut gets its chance.
+        """
+        arguments = self._request.arguments
+        cut = arguments.input or arguments.output
+        if model.format == "onnx" and self._request.output_format == "openvino" and not cut:
+            refuse_unsupported(root / model.path, model.path)
 
     def _is_source(self, listing: Listing) -> Callable[[Entry], bool]:
         """Whether a file belongs to the source: neither below the output nor in a version of ours."""

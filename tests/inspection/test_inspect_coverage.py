@@ -9,8 +9,8 @@ import pytest
 
 from inspection_models import onnx_model
 from ovms_converter.cli.inspection import inspection_lines
+from ovms_converter.coverage import coverage, has_rule, workaround
 from ovms_converter.inspection import inspect
-from ovms_converter.inspection.coverage import coverage, has_rule, workaround
 
 TOOL = Path(__file__).parent.parent.parent / "tools" / "operation_coverage.py"
 

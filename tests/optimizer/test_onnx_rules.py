@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from optimizer_models import Array, converted, names, run, value, write_model
-from ovms_converter import inspection
+from ovms_converter import coverage
 from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.own_rules import OWN_RULES
@@ -215,7 +215,7 @@ def test_a_tile_of_computed_repeats(shape: list[int], tmp_path: Path) -> None:
 
 
 def test_inspection_knows_the_operators_that_have_a_rule_here_alone() -> None:
-    stored = json.loads((Path(inspection.__file__).parent / "operations.json").read_text())
+    stored = json.loads((Path(coverage.__file__).parent / "operations.json").read_text())
     added = {repair.operation for repair in ONNX_REPAIRS} - set(stored["onnx"]["ai.onnx"])
     assert added == set(OWN_RULES)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter import formats
+from ovms_converter.coverage import Operations, onnx_operations, served_operations
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.formats.checkpoint import read_checkpoint
 from ovms_converter.formats.native import NativeFormat
@@ -18,7 +19,6 @@ from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.wire import Message
 from ovms_converter.formats.words import naming
 from ovms_converter.inspection.forecast import elements, weight_kinds
-from ovms_converter.inspection.graphs import Operations, onnx_operations, served_operations
 from ovms_converter.inspection.report import WeightKind
 
 __all__ = ["Details", "companions", "details"]

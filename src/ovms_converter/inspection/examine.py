@@ -8,16 +8,15 @@ from typing import TypeVar
 
 from ovms_converter import formats
 from ovms_converter.acquisition import directory_of
+from ovms_converter.coverage import Operations, coverage, has_rule, workaround
 from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
 from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.native import IR
 from ovms_converter.formats.tree import Tree
-from ovms_converter.inspection.coverage import coverage, has_rule, workaround
 from ovms_converter.inspection.details import companions, details
 from ovms_converter.inspection.forecast import forecast
-from ovms_converter.inspection.graphs import Operations
 from ovms_converter.inspection.programs import executable_content
 from ovms_converter.inspection.published import (
     find_published,

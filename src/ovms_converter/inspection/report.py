@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovms_converter.coverage import Coverage
 from ovms_converter.errors import ModelError
 from ovms_converter.formats.base import MLflowModel, ModelDescription, TensorSpec
 
 __all__ = [
-    "Coverage",
     "ExecutableContent",
     "Forecast",
     "InputReport",
@@ -55,19 +55,6 @@ class UnsupportedOperation:
     count: int
     nodes: tuple[str, ...]
     workaround: str
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Which openvino the operations were judged by, and which one is installed (None: none is)."""
-
-    openvino: str
-    installed: str | None
-
-    @property
-    def matches(self) -> bool:
-        """Whether what is said of operations is said of the installed openvino."""
-        return self.openvino == self.installed
 
 
 @dataclass(frozen=True)

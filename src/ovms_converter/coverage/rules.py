@@ -1,19 +1,19 @@
 """Which operations OpenVINO's front ends have conversion rules for, and what helps where they have none.
 
-The list is data that `tools/operation_coverage.py` asks of an openvino; it is a hint and refuses nothing.
+The list is data that `tools/operation_coverage.py` asks of an openvino. Of another openvino it is a hint.
 """
 
 import importlib.metadata
 import importlib.resources
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 
 from ovms_converter.formats.onnx import CLASSICAL_DOMAIN, CLASSICAL_OPERATIONS
-from ovms_converter.inspection.report import Coverage
 from ovms_converter.optimizer.own_rules import OWN_RULES
 
-__all__ = ["coverage", "has_rule", "workaround"]
+__all__ = ["Coverage", "coverage", "has_rule", "workaround"]
 
 _RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 
@@ -49,6 +49,19 @@ _TENSORFLOW_ADVICE = (
     ),
     (("PyFunc", "EagerPyFunc", "PyFuncStateless"), "it calls Python: write it with TensorFlow operations"),
 )
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which openvino the operations were judged by, and which one is installed (None: none is)."""
+
+    openvino: str
+    installed: str | None
+
+    @property
+    def matches(self) -> bool:
+        """Whether what is said of operations is said of the installed openvino."""
+        return self.openvino == self.installed
 
 
 @cache

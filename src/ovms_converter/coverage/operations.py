@@ -59,20 +59,43 @@ class Operations:
         return found
 
 
-def onnx_operations(model: Message) -> Operations:
+def onnx_operations(model: Message, *, needed: bool = False) -> Operations:
     """Every operator of a ModelProto, those in graphs of attributes and in its own functions too.
 
-    Raises `CorruptModelError`.
+    With `needed`, only what the outputs need, and the functions that this calls. Raises `CorruptModelError`.
     """
-    functions = model.messages(25)
-    names = frozenset((function.text(10) or DEFAULT_DOMAIN, function.text(1)) for function in functions)
-    found = Operations(names)
-    bodies = [*(node for graph in model.messages(7) for node in graph.messages(1))]
-    bodies += [node for function in functions for node in function.messages(7)]
-    for node in _onnx_nodes(bodies, 0):
-        name = node.text(3) or next(iter(node.texts(2)), "")
-        found.add(node.text(7) or DEFAULT_DOMAIN, node.text(4), name)
+    functions = {
+        (function.text(10) or DEFAULT_DOMAIN, function.text(1)): function for function in model.messages(25)
+    }
+    found = Operations(frozenset(functions))
+    waiting = [
+        node for graph in model.messages(7) for node in (_needed(graph) if needed else graph.messages(1))
+    ]
+    called = set[tuple[str, str]]() if needed else set(functions)
+    waiting += [node for key in called for node in functions[key].messages(7)]
+    while waiting:
+        bodies, waiting = waiting, []
+        for node in _onnx_nodes(bodies, 0):
+            key = (node.text(7) or DEFAULT_DOMAIN, node.text(4))
+            found.add(*key, node.text(3) or next(iter(node.texts(2)), ""))
+            if key in functions and key not in called:
+                called.add(key)
+                waiting += functions[key].messages(7)
     return found
+
+
+def _needed(graph: Message) -> list[Message]:
+    """The nodes of a GraphProto that its outputs depend on; graphs inside take names from around them."""
+    nodes = graph.messages(1)
+    makers = {name: index for index, node in enumerate(nodes) for name in node.texts(2) if name}
+    waiting = [port.text(1) for port in graph.messages(12)]
+    seen: set[int] = set()
+    while waiting:
+        index = makers.get(waiting.pop())
+        if index is not None and index not in seen:
+            seen.add(index)
+            waiting += [name for node in _onnx_nodes([nodes[index]], 0) for name in node.texts(1)]
+    return [nodes[index] for index in sorted(seen)]
 
 
 def _onnx_nodes(nodes: Sequence[Message], depth: int) -> Iterator[Message]:
