@@ -49,7 +49,6 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ("sklearn.cloudpickle", "m.pkl", b"\x80\x05\x95\x8c\x17cloudpickle.x sklearn.x", "--trust-source"),
     ("sklearn.joblib", "m.joblib", b"x\x9c" + GARBAGE, "--trust-source"),
     ("pickle", "m.pkl", pickle.dumps({"weights": [1.0]}), "export it"),
-    ("xgboost", "m.xgb", b"CONFIG-offset:\0\0\0?" + GARBAGE, "save_model('model.json')"),
     ("catboost", "m.cbm", b"CBM1" + GARBAGE, "format='onnx'"),
     ("ort", "m.ort", b"\x1c\0\0\0ORTM" + GARBAGE, ".onnx"),
     ("gguf", "m.gguf", b"GGUF\3\0\0\0" + GARBAGE, "optimum-cli"),

@@ -1,6 +1,9 @@
 """XGBoost's and LightGBM's files become what their own `predict` gives; broken ones are told as such."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,27 @@ from ovms_converter.optimizer.conversion import convert
 
 Array = npt.NDArray[Any]
 DATA = Path(__file__).parents[1] / "data/optimizer/boosters"
-MODELS = ["booster.xgb", "classifier.xgb", "regressor.json", "categories.ubj", "booster.lgb", "zeros.txt"]
+OLD = [
+    "booster.xgb",
+    "classifier.xgb",
+    "counts-0.90.model",
+    "pickled-1.0.model",
+    "labels-1.3.xgb",
+    "dart-1.3.xgb",
+    "linear-2.1.xgb",
+]
+MODELS = [*OLD, "regressor.json", "categories.ubj", "booster.lgb", "zeros.txt"]
 BYTES = {name: (DATA / name).read_bytes() for name in MODELS}
+
+
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
 
 
 def computed(model: Path, x: Array, scratch: Path) -> dict[str, Array]:
@@ -123,6 +145,38 @@ def test_objectives_of_lightgbm(options: dict[str, object], tmp_path: Path) -> N
     np.testing.assert_allclose(found, booster.predict(x), rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_beside_the_state_of_its_training_is_the_model() -> None:
+    snapshot = b'{"Config":{"learner":{}},"Model":' + BYTES["regressor.json"] + b"}"
+    assert onnx_of(read_booster(snapshot)) == onnx_of(read_booster(BYTES["regressor.json"]))
+
+
+def test_an_old_file_is_the_same_with_and_without_its_mark() -> None:
+    data = BYTES["dart-1.3.xgb"]
+    assert data.startswith(b"binf")
+    assert onnx_of(read_booster(data[4:])) == onnx_of(read_booster(data))
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_an_old_file_that_ends_early_is_told_wherever_it_ends(name: str) -> None:
+    data = BYTES[name]
+    with memory_below(8 << 20):
+        # behind the model come the attributes, then what an old version keeps for itself
+        for end in range(len(data) * 2 // 5):
+            with pytest.raises(CorruptModelError):
+                read_booster(data[:end])
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_an_old_file_may_claim_any_number(name: str) -> None:
+    data = BYTES[name]
+    with memory_below(8 << 20):
+        # up to the nodes of the first trees
+        for at in range(0, min(len(data), 800), 4):
+            for claim in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff"):
+                with suppress(ModelError):
+                    read_booster(data[:at] + claim + data[at + 4 :])
+
+
 def edited(change: dict[str, object]) -> bytes:
     """The JSON model with parts of its learner replaced."""
     document = json.loads(BYTES["regressor.json"])
@@ -140,6 +194,20 @@ def edited(change: dict[str, object]) -> bytes:
         (BYTES["regressor.json"][:-200], CorruptModelError, "no JSON"),
         (BYTES["categories.ubj"][:-200], CorruptModelError, "truncated"),
         (BYTES["booster.xgb"][:900], CorruptModelError, "truncated|announces"),
+        (BYTES["dart-1.3.xgb"].replace(b"dart", b"tree"), CorruptModelError, "unknown booster `tree`"),
+        (BYTES["dart-1.3.xgb"].replace(b"squared", b"cubed.."), UnsupportedModelError, "`reg:cubed..error`"),
+        (BYTES["linear-2.1.xgb"][:400], CorruptModelError, "truncated"),
+        (
+            BYTES["linear-2.1.xgb"].replace(b"multi", b"mul\x1b["),
+            CorruptModelError,
+            "no name of its objective",
+        ),
+        (b"binf\0\0\xc0\x7f" + BYTES["dart-1.3.xgb"][8:], CorruptModelError, "no finite number"),
+        (
+            edited({"learner_model_param": {"num_feature": "4", "base_score": "nan"}}),
+            CorruptModelError,
+            "finite",
+        ),
         (BYTES["booster.lgb"][:3000], CorruptModelError, "end of trees"),
         (BYTES["booster.lgb"].replace(b"binary sigmoid", b"mine sigmoid"), UnsupportedModelError, "`mine`"),
         (BYTES["booster.lgb"].replace(b"is_linear=0", b"is_linear=1"), UnsupportedModelError, "linear"),

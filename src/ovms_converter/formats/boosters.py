@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
 from ovms_converter.formats.boosting.lightgbm import header_of, read_lightgbm
 from ovms_converter.formats.boosting.model import Boosted
 from ovms_converter.formats.boosting.xgboost import is_ubjson, read_xgboost
-from ovms_converter.formats.boosting.xgboost_binary import BINARY
+from ovms_converter.formats.boosting.xgboost_binary import binary_evidence, binary_header, binary_size
 from ovms_converter.formats.refused import Refused, file_match, magic
 from ovms_converter.formats.tree import Sample, Tree
-from ovms_converter.formats.words import naming, shown
+from ovms_converter.formats.words import naming
 
 __all__ = ["ADVICE", "FORMATS", "BoosterFormat", "read_booster"]
 
@@ -24,9 +23,6 @@ ADVICE = (
 """What the owner of a booster that is not read here can do."""
 
 _LIGHTGBM = b"tree\nversion="
-_SNAPSHOT = b"CONFIG-offset:"
-"""What XGBoost keeps in pickles: the model, and the state of its training."""
-
 _END = 1 << 14
 """Bytes at the end of a model in which its objective is looked for."""
 
@@ -39,16 +35,12 @@ def read_booster(data: bytes) -> Boosted:
 
 def _xgboost(sample: Sample) -> str | None:
     head = sample.head
-    if head.startswith(BINARY):
-        return "it has the old binary header `binf`"
-    if head.startswith(_SNAPSHOT):
-        return "it begins with `CONFIG-offset:`"
     if is_ubjson(head) and b"learner" in head[:64]:
         return "it is UBJSON with a `learner`"
     start = head[:512].lstrip()
     if start.startswith(b"{") and b'"learner"' in start[:256]:
         return "it is JSON with a `learner`"
-    return None
+    return binary_evidence(head)
 
 
 def _lightgbm(sample: Sample) -> str | None:
@@ -56,25 +48,11 @@ def _lightgbm(sample: Sample) -> str | None:
     return "it starts with `tree`, `version=`" if head.startswith(_LIGHTGBM) else None
 
 
-def _refuse_snapshot(tree: Tree, model: SourceModel) -> None:
-    if tree.sample(model.path).head.startswith(_SNAPSHOT):
-        raise UnsupportedModelError(
-            f"{shown(model.path)} is an XGBoost model as it was in memory, which only the same version reads: "
-            f"{model.evidence}",
-            hint="load it where it was made and save the model alone: `booster.save_model('model.json')`",
-        )
-
-
-def _nothing(tree: Tree, model: SourceModel) -> None:
-    del tree, model
-
-
 @dataclass(frozen=True)
 class BoosterFormat:
     """A `Format` of one file that holds boosted trees.
 
     `match`   gives the evidence that a file is of this format, or None
-    `check`   raises `ModelError` for what the first bytes tell to be unsupported
     `details` adds what the beginning and the end of the file tell
     """
 
@@ -82,7 +60,6 @@ class BoosterFormat:
     title: str
     match: Callable[[Sample], str | None]
     details: Callable[[Sample], ModelDescription]
-    check: Callable[[Tree, SourceModel], None] = _nothing
     suffixes: tuple[str, ...] = ()
     convertible: bool = True
 
@@ -92,8 +69,7 @@ class BoosterFormat:
             yield SourceModel(self.name, path, needs, Path(path).stem or "model", evidence)
 
     def confirm(self, tree: Tree, model: SourceModel) -> None:
-        """Refuse what `check` refuses."""
-        self.check(tree, model)
+        """Nothing: its first bytes have told."""
 
     def companions(
         self, _root: Path, _model: SourceModel, _files: Files | None, _cut: bool
@@ -162,10 +138,9 @@ def _describe_lightgbm(sample: Sample) -> ModelDescription:
 def _describe_xgboost(sample: Sample) -> ModelDescription:
     """Names are sorted in the file: the trees' parameters are at its beginning, the learner's at its end."""
     head = sample.head
-    if head.startswith((BINARY, _SNAPSHOT)):
-        return ModelDescription("", "", "", producer="XGBoost before 3.1")
-    start = max((sample.size or 0) - _END, 0)
-    tail = sample.read(start, _END)
+    if binary_evidence(head):
+        return _describe_binary(sample)
+    tail = _before(sample, sample.size or 0)
     objective = _value(tail, b"objective", b"name")
     return _described(
         "XGBoost",
@@ -173,8 +148,28 @@ def _describe_xgboost(sample: Sample) -> ModelDescription:
         max(_count(_value(tail, b"learner_model_param", b"num_class")) or 1, 1),
         objective,
         _count(_value(head, b"gbtree_model_param", b"num_trees")),
-        classes=b"scikit_learn" in head and b"classifier" in head,
+        classes=b"scikit_learn" in head and b"lassifier" in head,
     )
+
+
+def _describe_binary(sample: Sample) -> ModelDescription:
+    header = binary_header(sample.head)
+    tail = _before(sample, binary_size(sample.head, sample.size or 0))
+    major, minor = header.version
+    return _described(
+        f"XGBoost {major}.{minor}" if major else "XGBoost before 1.0",
+        header.features,
+        max(header.classes, header.targets, 1),
+        header.objective,
+        header.trees,
+        classes=b"scikit_learn" in tail and b"lassifier" in tail,
+    )
+
+
+def _before(sample: Sample, end: int) -> bytes:
+    """The bytes before a place."""
+    start = max(end - _END, 0)
+    return sample.read(start, end - start)
 
 
 def _value(data: bytes, mapping: bytes, name: bytes) -> str | None:
@@ -201,7 +196,6 @@ FORMATS = (
         "an XGBoost model",
         _xgboost,
         _describe_xgboost,
-        check=_refuse_snapshot,
         suffixes=(".xgb", ".ubj", ".bst"),
     ),
     BoosterFormat(

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ovms_converter.errors import UnsupportedModelError
+from ovms_converter.formats.boosters import read_booster
+from ovms_converter.formats.boosting.xgboost_binary import binary_evidence
 from ovms_converter.frameworks.base import Exported, ExportJob
 
 if TYPE_CHECKING:
     from ovms_converter.frameworks.base import Array
 
 __all__ = ["export", "run"]
+
+_HEAD = 4096
 
 
 def export(job: ExportJob) -> Exported:
@@ -40,9 +44,11 @@ def _xgboost(job: ExportJob, x: "Array") -> "dict[str, Array]":
 
     try:
         booster = xgboost.Booster(model_file=str(job.model))
-    except xgboost.core.XGBoostError as error:
+    except (xgboost.core.XGBoostError, UnicodeDecodeError) as error:
+        # its message quotes the first bytes of a file that it does not know
+        old = binary_evidence(job.model.read_bytes()[:_HEAD])
         raise UnsupportedModelError(
-            f"XGBoost {xgboost.__version__} does not read it: {str(error).splitlines()[0]}"
+            f"XGBoost {xgboost.__version__} does not read it: {old or str(error).splitlines()[0]}"
         ) from None
     best = booster.attr("best_iteration")
     wrapped = booster.attr("scikit_learn") is not None
@@ -51,8 +57,10 @@ def _xgboost(job: ExportJob, x: "Array") -> "dict[str, Array]":
     predicted = booster.predict(
         xgboost.DMatrix(x, feature_types=booster.feature_types), iteration_range=rounds
     )
-    if "classifier" not in (booster.attr("scikit_learn") or ""):
+    found = read_booster(job.model.read_bytes())
+    if not found.classifier:
         return {"prediction": predicted}
     probabilities = predicted if predicted.ndim > 1 else np.stack([1 - predicted, predicted], axis=1)
     label = predicted.argmax(axis=1) if predicted.ndim > 1 else (predicted > 0.5).astype(np.int64)
-    return {"label": label, "probabilities": probabilities}
+    labels = np.array(found.labels or range(probabilities.shape[1]))
+    return {"label": labels[label], "probabilities": probabilities}

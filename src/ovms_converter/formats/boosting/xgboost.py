@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.formats.boosting.model import Boosted, Linear, Link, Tree
 from ovms_converter.formats.boosting.ubjson import parse_ubjson
-from ovms_converter.formats.boosting.xgboost_binary import BINARY, parse_binary
+from ovms_converter.formats.boosting.xgboost_binary import binary_evidence, parse_binary
 
 __all__ = ["OBJECTIVES", "is_ubjson", "read_xgboost"]
 
 _LOGIT, _LOG = "logit", "log"
+_GPU = "gpu:"
+"""What XGBoost before 1.0 puts before objectives that it computes on a GPU."""
 
 OBJECTIVES: Mapping[str, tuple[Link, str | None]] = {
     "reg:squarederror": (Link.IDENTITY, None),
@@ -44,6 +46,7 @@ OBJECTIVES: Mapping[str, tuple[Link, str | None]] = {
 """What each objective predicts from the sum of its trees, and how its base score becomes a sum."""
 
 _GROUPS = 1 << 16
+_HEAD = 4096
 _NODES = 1 << 31
 
 
@@ -54,15 +57,11 @@ def is_ubjson(head: bytes) -> bool:
 
 def read_xgboost(data: bytes) -> Boosted:
     """A model from its file. Raises `CorruptModelError` or `UnsupportedModelError`."""
-    document: object
-    if data.startswith(BINARY):
-        document = parse_binary(data)
-    else:
-        document = parse_ubjson(data) if is_ubjson(data) else _parse_json(data)
-    learner = _mapping(_mapping(document, "document").get("learner"), "learner")
+    document = _document(data)
+    learner = _mapping(document.get("learner"), "learner")
     parameters = _mapping(learner.get("learner_model_param"), "learner_model_param")
     objective = _text(_mapping(learner.get("objective"), "objective").get("name"), "objective")
-    if objective not in OBJECTIVES:
+    if objective.removeprefix(_GPU) not in OBJECTIVES:
         raise UnsupportedModelError(
             f"it is trained for the objective `{objective[:60]}`, whose prediction is not known here",
             hint="export the predictor as ONNX, for example with onnxmltools",
@@ -75,7 +74,8 @@ def read_xgboost(data: bytes) -> Boosted:
     kind = _text(booster.get("name"), "gradient_booster.name")
     attributes = _mapping(learner.get("attributes", {}), "attributes")
     wrapper = _wrapper(attributes)
-    link, transform = OBJECTIVES[objective]
+    link, transform = OBJECTIVES[objective.removeprefix(_GPU)]
+    transform = _transform(document, objective, transform)
     trees: Sequence[Tree] = ()
     linear = None
     if kind == "gblinear":
@@ -91,7 +91,7 @@ def read_xgboost(data: bytes) -> Boosted:
     for tree in trees:
         if tree.feature and max(tree.feature) >= features:
             raise CorruptModelError("a tree asks for a feature that is not there")
-    classifier = wrapper is not None and wrapper.get("_estimator_type") == "classifier"
+    classifier = wrapper is not None and _is_classifier(wrapper)
     if classifier and link is Link.ARGMAX:
         link = Link.SOFTMAX
     return Boosted(
@@ -107,6 +107,29 @@ def read_xgboost(data: bytes) -> Boosted:
         classifier=classifier,
         labels=_labels(wrapper) if classifier and wrapper is not None else None,
     )
+
+
+def _document(data: bytes) -> Mapping[str, object]:
+    """The model in a file; beside it, what XGBoost keeps in pickles has the state of its training."""
+    found: object
+    if is_ubjson(data):
+        found = parse_ubjson(data)
+    else:
+        found = parse_binary(data) if binary_evidence(data[:_HEAD]) else _parse_json(data)
+    document = _mapping(found, "document")
+    return _mapping(document.get("Model", document), "Model")
+
+
+def _transform(document: Mapping[str, object], objective: str, usual: str | None) -> str | None:
+    """How the base score becomes a sum in the version of XGBoost that wrote the model."""
+    version = document.get("version")
+    if not isinstance(version, list) or not all(type(each) is int for each in version):
+        return usual
+    if version < [1]:
+        return None
+    if objective == "binary:logitraw" and version < [1, 3]:
+        return _LOGIT
+    return usual
 
 
 def _parse_json(data: bytes) -> object:
@@ -161,6 +184,8 @@ def _base(value: object, groups: int, transform: str | None) -> tuple[float, ...
         found = [float(part) for part in text.strip().removeprefix("[").removesuffix("]").split(",")]
     except ValueError:
         raise CorruptModelError(f"`base_score` is {text[:40]!r}, which is no number") from None
+    if not all(map(math.isfinite, found)):
+        raise CorruptModelError(f"`base_score` is {text[:40]!r}, which is no finite number")
     if len(found) not in (1, groups):
         raise CorruptModelError(f"there are {len(found)} base scores for {groups} outputs")
     found = [_single(each) for each in (found * groups if len(found) == 1 else found)]
@@ -191,6 +216,11 @@ def _wrapper(attributes: Mapping[str, object]) -> Mapping[str, object] | None:
         return None
     found = _parse_json(text.encode())
     return found if isinstance(found, Mapping) else {}
+
+
+def _is_classifier(wrapper: Mapping[str, object]) -> bool:
+    """Whether the estimator is for classes; before 1.4 the name of its type tells."""
+    return wrapper.get("_estimator_type") == "classifier" or str(wrapper.get("type")).endswith("Classifier")
 
 
 def _labels(wrapper: Mapping[str, object]) -> tuple[int, ...] | None:
@@ -258,8 +288,14 @@ def _tree(tree: Mapping[str, object], group: int, scale: float) -> Tree:
     right = _integers(tree, "right_children", size)
     if not size or any(not -1 <= each < min(size, _NODES) for each in (*left, *right)):
         raise CorruptModelError("a tree refers to a node that is not there")
+    if any(no < 0 <= yes for yes, no in zip(left, right, strict=True)):
+        raise CorruptModelError("a node of a tree has one child alone")
     condition = _numbers(tree, "split_conditions", size)
-    feature = _integers(tree, "split_indices", size)
+    # the number of a node that was pruned away means nothing
+    feature = [
+        each if yes >= 0 else 0
+        for each, yes in zip(_integers(tree, "split_indices", size), left, strict=True)
+    ]
     default_left = _integers(tree, "default_left", size)
     sets = _categories(tree, size)
     if any(each < 0 for each in feature):
