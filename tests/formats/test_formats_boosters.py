@@ -21,7 +21,7 @@ OLD = [
         "labels-1.3.xgb",
         "XGBoost 1.3",
         "multi:softprob",
-        21,
+        24,
         4,
         {"label": (None,), "probabilities": (None, 3)},
     ),

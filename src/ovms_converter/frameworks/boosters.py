@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "run"]
 
-_HEAD = 4096
-
 
 def export(job: ExportJob) -> Exported:
     """Never asked for: the files are read without their library."""
@@ -46,7 +44,7 @@ def _xgboost(job: ExportJob, x: "Array") -> "dict[str, Array]":
         booster = xgboost.Booster(model_file=str(job.model))
     except (xgboost.core.XGBoostError, UnicodeDecodeError) as error:
         # its message quotes the first bytes of a file that it does not know
-        old = binary_evidence(job.model.read_bytes()[:_HEAD])
+        old = binary_evidence(job.model.read_bytes())
         raise UnsupportedModelError(
             f"XGBoost {xgboost.__version__} does not read it: {old or str(error).splitlines()[0]}"
         ) from None

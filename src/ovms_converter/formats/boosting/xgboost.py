@@ -9,6 +9,7 @@ import math
 import struct
 from array import array
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.formats.boosting.model import Boosted, Linear, Link, Tree
@@ -46,7 +47,6 @@ OBJECTIVES: Mapping[str, tuple[Link, str | None]] = {
 """What each objective predicts from the sum of its trees, and how its base score becomes a sum."""
 
 _GROUPS = 1 << 16
-_HEAD = 4096
 _NODES = 1 << 31
 
 
@@ -81,7 +81,7 @@ def read_xgboost(data: bytes) -> Boosted:
     if kind == "gblinear":
         linear = _linear(_mapping(booster.get("model"), "model"), features, groups)
     elif kind in ("gbtree", "dart"):
-        trees = _trees(booster, kind, groups, _best(attributes) if wrapper is not None else None)
+        trees = _trees(booster, kind, groups, _best(attributes, wrapper) if wrapper is not None else None)
     else:
         raise UnsupportedModelError(f"it is a booster of the kind `{kind[:60]}`, which is not known here")
     base = _base(parameters.get("base_score"), groups, transform)
@@ -115,7 +115,7 @@ def _document(data: bytes) -> Mapping[str, object]:
     if is_ubjson(data):
         found = parse_ubjson(data)
     else:
-        found = parse_binary(data) if binary_evidence(data[:_HEAD]) else _parse_json(data)
+        found = parse_binary(data) if binary_evidence(data) else _parse_json(data)
     document = _mapping(found, "document")
     return _mapping(document.get("Model", document), "Model")
 
@@ -238,9 +238,24 @@ def _labels(wrapper: Mapping[str, object]) -> tuple[int, ...] | None:
     return tuple(classes)
 
 
-def _best(attributes: Mapping[str, object]) -> int | None:
-    """The last round that an estimator predicts with after early stopping; a plain booster uses all."""
-    text = str(attributes.get("best_iteration", ""))
+class _Best(NamedTuple):
+    """The last round that counts, and, from before 1.6, how many trees for each output that are."""
+
+    round: int
+    trees: int | None
+
+
+def _best(attributes: Mapping[str, object], wrapper: Mapping[str, object]) -> _Best | None:
+    """What an estimator predicts with after early stopping; a plain booster uses all of its trees."""
+    last = _told(attributes, "best_iteration")
+    if last is None:
+        return None
+    trees = _told(attributes, "best_ntree_limit")
+    return _Best(last, _told(wrapper, "best_ntree_limit") if trees is None else trees)
+
+
+def _told(values: Mapping[str, object], name: str) -> int | None:
+    text = str(values.get(name, ""))
     return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
 
 
@@ -250,7 +265,7 @@ def _linear(model: Mapping[str, object], features: int, groups: int) -> Linear:
     return Linear(tuple(rows[:-1]), tuple(rows[-1]))
 
 
-def _trees(booster: Mapping[str, object], kind: str, groups: int, best: int | None) -> tuple[Tree, ...]:
+def _trees(booster: Mapping[str, object], kind: str, groups: int, best: _Best | None) -> tuple[Tree, ...]:
     forest = _mapping(booster.get("gbtree"), "gbtree") if kind == "dart" else booster
     model = _mapping(forest.get("model"), "model")
     listed = model.get("trees")
@@ -267,13 +282,15 @@ def _trees(booster: Mapping[str, object], kind: str, groups: int, best: int | No
     )
 
 
-def _trees_up_to(model: Mapping[str, object], best: int, groups: int, count: int) -> int:
+def _trees_up_to(model: Mapping[str, object], best: _Best, groups: int, count: int) -> int:
     """How many trees there are up to a round, which is included."""
     if "iteration_indptr" in model:
         starts = _integers(model, "iteration_indptr")
-        return min(starts[best + 1], count) if best + 1 < len(starts) else count
+        return min(starts[best.round + 1], count) if best.round + 1 < len(starts) else count
+    if best.trees is not None:
+        return min(best.trees * groups, count)
     parameters = _mapping(model.get("gbtree_model_param"), "gbtree_model_param")
-    return min((best + 1) * groups * max(_whole(parameters, "num_parallel_tree", 1), 1), count)
+    return min((best.round + 1) * groups * max(_whole(parameters, "num_parallel_tree", 1), 1), count)
 
 
 def _tree(tree: Mapping[str, object], group: int, scale: float) -> Tree:
