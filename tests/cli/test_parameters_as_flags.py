@@ -13,6 +13,10 @@ COMMON = {"input_model": ("s3://b/m", "flag"), "output_model": ("s3://b/o", "fla
 EXCLUSIVE = {"nhwc_to_nchw", "disable_nhwc_to_nchw", "input_model", "output_model", "extra_args"}
 
 
+NEEDS = {"calibration_data": {"weights": "int8"}}
+"""Parameters that make no sense without others."""
+
+
 @pytest.mark.parametrize(
     "parameter", [row for row in HONOURED if row.name not in EXCLUSIVE], ids=lambda parameter: parameter.name
 )
@@ -20,14 +24,16 @@ def test_every_parameter_is_a_flag_in_both_spellings_and_a_variable(
     parameter: Parameter, command: CommandLine, fake: FakePipeline
 ) -> None:
     value = parameter.example
+    more = [f"--{name}={text}" for name, text in NEEDS.get(parameter.name, {}).items()]
+    common = COMMON | {name: (text, "flag") for name, text in NEEDS.get(parameter.name, {}).items()}
     spellings = [f"--{parameter.name}={value}", f"--{parameter.name.replace('_', '-')}={value}"]
     for spelling in spellings:
         fake.requests.clear()
-        assert command("convert", "s3://b/m", "s3://b/o", spelling).err.count("error:") == 0
-        assert fake.given == COMMON | {parameter.name: (value, "flag")}
+        assert command("convert", "s3://b/m", "s3://b/o", spelling, *more).err.count("error:") == 0
+        assert fake.given == common | {parameter.name: (value, "flag")}
     fake.requests.clear()
-    command("convert", "s3://b/m", "s3://b/o", **{f"FUSEML_{parameter.name.upper()}": value})
-    assert fake.given == COMMON | {parameter.name: (value, "environment")}
+    command("convert", "s3://b/m", "s3://b/o", *more, **{f"FUSEML_{parameter.name.upper()}": value})
+    assert fake.given == common | {parameter.name: (value, "environment")}
 
 
 @pytest.mark.parametrize(

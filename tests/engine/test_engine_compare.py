@@ -77,7 +77,7 @@ def test_what_openvino_computes_wrongly_is_not_published(tmp_path: Path) -> None
     from onnx.backend.test.case.node import collect_testcases
 
     with np.errstate(all="ignore"):
-        cases = {case.name: case.model for case in collect_testcases("SpaceToDepth")}
+        cases = {case.name: case.model for case in collect_testcases(None)}
     (tmp_path / "m.onnx").write_bytes(cases["test_spacetodepth_crd_mode_example"].SerializeToString())
     with pytest.raises(
         VerificationError, match="computes something else than its source: of output `y`"
