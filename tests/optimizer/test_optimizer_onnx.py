@@ -171,6 +171,25 @@ def test_ends_that_share_a_tensor_keep_a_name_each(tmp_path: Path) -> None:
         np.testing.assert_allclose(outputs[name], expected)
 
 
+def test_an_input_that_is_handed_on_through_a_sequence_keeps_its_name(tmp_path: Path) -> None:
+    """OpenVINO gives the input the output's name alone."""
+    nodes = [
+        helper.make_node("SequenceConstruct", ["a", "b"], ["both"]),
+        helper.make_node("SequenceAt", ["both", "at"], ["y"]),
+    ]
+    model = write_model(
+        tmp_path / "m.onnx",
+        nodes,
+        [value("a", [2, 3]), value("b", [2, 3])],
+        [value("y", [2, 3])],
+        {"at": np.array(1)},
+    )
+    result = converted(model, tmp_path)
+    assert names(result) == (["a", "b"], ["y"])
+    given = {name: np.full((2, 3), number, np.float32) for number, name in enumerate("ab")}
+    assert run(result, **given)["y"].tolist() == given["b"].tolist()
+
+
 def test_rename_changes_the_names_that_servers_show(model: Path, tmp_path: Path) -> None:
     result = converted(model, tmp_path, rename="x=image,plus:0=score", output="plus")
 

@@ -39,7 +39,7 @@ def arrange(model: Model, source: GraphSource, plan: Plan) -> tuple[Model, Ends]
             hint=f"name the outputs to keep: `--output {','.join(results)}`",
         )
     known = {tensor.name for tensor in source.inputs} | {planned.point.name for planned in plan.inputs}
-    parameters = {_public_name(node, known): node for node in model.get_parameters()}
+    parameters = _named_parameters(model, source, known)
     if plan.outputs:
         results = {name: results[name] for name in plan.outputs if name in results}
     if plan.outputs or plan.cuts or plan.listed or plan.frozen:
@@ -124,6 +124,20 @@ def _named_results(model: Model, wanted: Sequence[str]) -> dict[str, ov.Node]:
             free = [wanted[position]]
         found[free[0] if free else min(names, default=result.get_friendly_name())] = result
     return found
+
+
+def _named_parameters(model: Model, source: GraphSource, known: set[str]) -> dict[str, ov.Node]:
+    """The inputs by public name, in the model's order.
+
+    One that is handed on as it is may bear its output's name alone: then it is the source's in its place.
+    """
+    parameters = list(model.get_parameters())
+    found = [_public_name(node, known) for node in parameters]
+    if len(parameters) == len(source.inputs):
+        for position, tensor in enumerate(source.inputs):
+            if found[position] not in known and tensor.name not in found:
+                found[position] = tensor.name
+    return dict(zip(found, parameters, strict=True))
 
 
 def _public_name(parameter: ov.Node, known: set[str]) -> str:
