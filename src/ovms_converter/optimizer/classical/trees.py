@@ -265,7 +265,9 @@ def _normalised(
 def _read_compact(node: MlNode) -> Ensemble:
     """The trees of `TreeEnsemble`: nodes and leaves are numbered apart, and a set may be compared with."""
     modes, feature = node.integers("nodes_modes"), node.integers("nodes_featureids")
-    splits, missing = node.floats("nodes_splits"), node.integers("nodes_missing_value_tracks_true")
+    # Of the inputs' own type: as doubles, inputs and splits are rounded alike on a device that has none.
+    splits = node.floats("nodes_splits").astype(np.float32).astype(np.float64)
+    missing = node.integers("nodes_missing_value_tracks_true")
     links = [node.integers(f"nodes_{kind}nodeids") for kind in ("true", "false")]
     to_leaf = [node.integers(f"nodes_{kind}leafs") != 0 for kind in ("true", "false")]
     column, weight = node.integers("leaf_targetids"), node.floats("leaf_weights")
