@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 
 from engine_rig import convert, dense, job, value, write
 from ovms_converter.engine.job import ConversionJob
+from ovms_converter.engine.tolerance import FULL_PRECISION, Tolerance
 from ovms_converter.engine.worker import exporting, save, verify
-from ovms_converter.engine.worker.difference import FULL_PRECISION, Tolerance, measure
+from ovms_converter.engine.worker.difference import measure
 from ovms_converter.errors import VerificationError
 from ovms_converter.optimizer.conversion import convert as read
 

@@ -10,7 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from engine_rig import convert, dense, job, value, write
-from ovms_converter.engine.worker.difference import Tolerance, measure
+from ovms_converter.engine.tolerance import Tolerance
+from ovms_converter.engine.worker.difference import measure
 from ovms_converter.errors import RequestError, VerificationError
 
 WIDTH = 256

@@ -11,8 +11,8 @@ import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
+from ovms_converter.engine.tolerance import FULL_PRECISION, Tolerance, tolerance_for
 from ovms_converter.engine.worker import difference, execution, samples
-from ovms_converter.engine.worker.difference import Tolerance
 from ovms_converter.engine.worker.examples import Example
 from ovms_converter.engine.worker.execution import Array, Runner
 from ovms_converter.engine.worker.exporting import Source
@@ -106,7 +106,12 @@ def compare(
     """
     recorded = [_Sample(_in_order(written, each), each.outputs, given=True) for each in examples.recorded]
     parts, found = [], list[_Sample]()
-    tolerance = difference.tolerance_of(job)
+    tolerance = tolerance_for(
+        half_precision=job.arguments.half_precision,
+        weights=job.weights,
+        calibrated=job.calibration_data is not None,
+        asked=job.tolerance,
+    )
     if treatment is not None:
         name, found = _expected(written, job, source, treatment, examples)
         parts.append(f"{tolerance.verdict} {name} on {len(found)} samples")
@@ -361,7 +366,7 @@ def _blame(
     try:
         if job.arguments.half_precision or job.weights:
             results = _run_in_full_precision(job, source, found)
-            _, why = _judge(written, found, results, difference.FULL_PRECISION)
+            _, why = _judge(written, found, results, FULL_PRECISION)
             if not why:
                 return f"with FP32 weights it is right, so {(job.weights or 'fp16').upper()} is the cause"
         if written.bin.stat().st_size > _BLAME_BYTES:

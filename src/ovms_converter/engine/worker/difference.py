@@ -1,58 +1,17 @@
-"""How far two arrays are from each other, and how far they may be."""
+"""How far two arrays are from each other, and whether that is too far."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from ovms_converter.engine.job import ConversionJob, OutputComparison
+from ovms_converter.engine.job import OutputComparison
+from ovms_converter.engine.tolerance import Tolerance
 from ovms_converter.engine.worker.execution import Array
 
 Floats: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
 
-__all__ = ["FULL_PRECISION", "Difference", "Tolerance", "measure", "tolerance_of"]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an output may be from its reference.
-
-    `relative`  to the values of the reference
-    `on_average`  whether the root mean square of all differences counts, where single numbers are expected to
-                  be off: of integers, the share that differs. Otherwise every number counts for itself, and
-                  integers are equal.
-    """
-
-    relative: float
-    on_average: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """What may be said of outputs that are within it."""
-        return f"on average within {self.relative:.2g} of" if self.on_average else "equal to"
-
-
-FULL_PRECISION = Tolerance(5e-4)
-"""Between two correct f32 implementations of deep networks: summation in another order, fused operations."""
-
-_HALF_PRECISION = 2e-2
-"""Weights rounded to FP16 (11 significant bits) as well."""
-
-_COMPRESSED = {"int8": 5e-2, "int4": 3e-1}
-"""Weights of 8 or 4 bits: sixteen levels are a sixteenth apart, in each of a network's layers."""
-
-_CALIBRATED = 2e-1
-"""Activations of 8 bits as well."""
-
-
-def tolerance_of(job: ConversionJob) -> Tolerance:
-    """What a job allows, by its precision unless it says so itself."""
-    if job.weights:
-        usual = _CALIBRATED if job.calibration_data else _COMPRESSED[job.weights]
-        return Tolerance(usual if job.tolerance is None else job.tolerance, on_average=True)
-    if job.tolerance is not None:
-        return Tolerance(job.tolerance)
-    return Tolerance(_HALF_PRECISION) if job.arguments.half_precision else FULL_PRECISION
+__all__ = ["Difference", "measure"]
 
 
 @dataclass(frozen=True)
