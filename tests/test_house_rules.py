@@ -24,7 +24,7 @@ ROWS = (
     {"optimizer"},
     {"formats"},
     {"parameters", "stages"},
-    {"events", "redaction", "exhaustion"},
+    {"events", "redaction", "exhaustion", "messages"},
     {"errors", "_version", "units", "processes", "growing"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -73,6 +73,11 @@ def test_bytes_are_no_message(line: bytes) -> None:
         decode_message(line)
 
 
+def test_a_number_that_no_float_holds_is_no_message() -> None:
+    with pytest.raises(ValueError):
+        decode_message(b'{"is":"StageEnded","stage":"convert","detail":"","seconds":1%s}' % (b"0" * 400))
+
+
 def test_a_bottomless_value_is_no_message() -> None:
     with pytest.raises(ValueError):
         decode_message(b"[" * 200_000)

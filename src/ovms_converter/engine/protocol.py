@@ -12,21 +12,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from ovms_converter.engine.job import ConversionJob, OutputComparison, Port, Timing
-from ovms_converter.errors import (
-    AmbiguousModelError,
-    ConverterError,
-    CorruptModelError,
-    InternalError,
-    ModelError,
-    RequestError,
-    ResourceError,
-    UnsupportedModelError,
-    VerificationError,
-)
+from ovms_converter.errors import ConverterError, InternalError
 from ovms_converter.events import Note, Stage
+from ovms_converter.messages import line as encoded
+from ovms_converter.messages import restored
 from ovms_converter.optimizer.arguments import OptimizerArguments
 
 __all__ = [
@@ -47,6 +39,7 @@ MAX_LINE = 8 << 20
 """The longest line, in bytes, that either side accepts."""
 
 _Json: TypeAlias = Mapping[str, object]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ Message: TypeAlias = Doing | StageEnded | Note | Done | Failed
 
 def encode_job(job: ConversionJob) -> bytes:
     """One line that `decode_job` understands."""
-    return _line(
+    return encoded(
         {
             "format": job.format,
             "model": str(job.model.absolute()),  # the child runs in another directory
@@ -148,7 +141,7 @@ def encode_message(message: Message) -> bytes:
     value: dict[str, object] = asdict(message)
     if isinstance(message, Doing | StageEnded):
         value["stage"] = message.stage.value
-    return _line({"is": type(message).__name__, **value})
+    return encoded({"is": type(message).__name__, **value})
 
 
 def decode_message(line: bytes) -> Message:
@@ -160,20 +153,14 @@ def decode_message(line: bytes) -> Message:
     try:
         value = json.loads(line)
         return _DECODERS[value["is"]](value)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"no message of the converter process: {type(error).__name__}") from None
 
 
 def raised(message: Failed) -> ConverterError:
     """The error that the child ended with, of the same class; `InternalError` if it is none of ours."""
-    kind = _ERRORS.get(message.kind, InternalError)
-    if issubclass(kind, RequestError):
-        return kind(message.message, hint=message.hint, parameter=message.parameter)
-    return kind(message.message, hint=message.hint)
-
-
-def _line(value: Mapping[str, object]) -> bytes:
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+    error = restored(message.kind, message.message, message.hint, message.parameter)
+    return error or InternalError(message.message, hint=message.hint)
 
 
 def _text(value: object) -> str:
@@ -192,26 +179,23 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _numbers(value: object) -> tuple[float, ...]:
+def _tuple(value: object, one: Callable[[Any], _T]) -> tuple[_T, ...]:
     if not isinstance(value, list):
         raise TypeError("list expected")
-    return tuple(_number(item) for item in value)
+    return tuple(map(one, value))
 
 
-def _list(value: object) -> list[_Json]:
-    if not isinstance(value, list):
-        raise TypeError("list expected")
-    return value
+def _port(value: _Json) -> Port:
+    return Port(_text(value["name"]), _text(value["type"]), _text(value["shape"]))
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError("list expected")
-    return tuple(_text(item) for item in value)
+def _compared(value: _Json) -> OutputComparison:
+    figures = (_number(value[name]) for name in ("max_abs", "max_rel", "cosine"))
+    return OutputComparison(_text(value["name"]), *figures)
 
 
-def _ports(value: object) -> tuple[Port, ...]:
-    return tuple(Port(_text(p["name"]), _text(p["type"]), _text(p["shape"])) for p in _list(value))
+def _timing(value: _Json) -> Timing:
+    return Timing(_text(value["runtime"]), _number(value["load"]), _tuple(value["answers"], _number))
 
 
 def _doing(value: _Json) -> Doing:
@@ -233,24 +217,16 @@ def _note(value: _Json) -> Note:
 
 def _done(value: _Json) -> Done:
     return Done(
-        inputs=_ports(value["inputs"]),
-        outputs=_ports(value["outputs"]),
-        notes=_texts(value["notes"]),
+        inputs=_tuple(value["inputs"], _port),
+        outputs=_tuple(value["outputs"], _port),
+        notes=_tuple(value["notes"], _text),
         openvino_version=_text(value["openvino_version"]),
         verified=_text(value["verified"]),
         convert_seconds=_number(value["convert_seconds"]),
         verify_seconds=_number(value["verify_seconds"]),
-        comparison=tuple(
-            OutputComparison(
-                _text(one["name"]), _number(one["max_abs"]), _number(one["max_rel"]), _number(one["cosine"])
-            )
-            for one in _list(value["comparison"])
-        ),
-        repairs=_texts(value["repairs"]),
-        timings=tuple(
-            Timing(_text(one["runtime"]), _number(one["load"]), _numbers(one["answers"]))
-            for one in _list(value["timings"])
-        ),
+        comparison=_tuple(value["comparison"], _compared),
+        repairs=_tuple(value["repairs"], _text),
+        timings=_tuple(value["timings"], _timing),
     )
 
 
@@ -263,19 +239,6 @@ def _failed(value: _Json) -> Failed:
         traceback=_text(value["traceback"]),
     )
 
-
-_ERRORS: Mapping[str, type[ConverterError]] = {
-    kind.__name__: kind
-    for kind in (
-        AmbiguousModelError,
-        CorruptModelError,
-        ModelError,
-        RequestError,
-        ResourceError,
-        UnsupportedModelError,
-        VerificationError,
-    )
-}
 
 _DECODERS: Mapping[str, Callable[[_Json], Message]] = {
     "Doing": _doing,

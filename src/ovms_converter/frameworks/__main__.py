@@ -14,6 +14,7 @@ from ovms_converter.exhaustion import of_exception
 from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import ExportJob, Module
 from ovms_converter.frameworks.isolation import close_network
+from ovms_converter.messages import line
 from ovms_converter.processes import be_bounded, die_with
 
 _LONGEST_REASON = 300
@@ -46,16 +47,14 @@ def _serve(reply: BinaryIO, closed: str | None) -> None:
         if task == "export":
             found = module.export(job)
             path = found.path.relative_to(job.output)
-            reply.write(
-                protocol.line({"exported": str(path), "format": found.format, "notes": list(found.notes)})
-            )
+            reply.write(line({"exported": str(path), "format": found.format, "notes": list(found.notes)}))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a library or an author's code raises
         reply.write(protocol.encode_failure(_told(error, job)))
         return
     while task == "run" and (request := sys.stdin.buffer.readline()):
         try:
             _run(module, job, request)
-            reply.write(protocol.line({"ran": True}))
+            reply.write(line({"ran": True}))
         except (Exception, SystemExit) as error:  # noqa: BLE001, PERF203 - as above
             reply.write(protocol.encode_failure(_told(error, job)))
 

@@ -18,6 +18,7 @@ from ovms_converter.errors import ConverterError, CorruptModelError, ModelError,
 from ovms_converter.exhaustion import MORE_MEMORY, says_out_of_memory
 from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import Exported, ExportJob
+from ovms_converter.messages import line
 from ovms_converter.processes import child_environment, interpreter
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ __all__ = ["FrameworkProcess", "export", "run_reference"]
 
 _KEPT_LINES = 200
 """How many lines of the end of what the process printed are kept, to explain a crash."""
+
+_LONGEST_PRINTED = 4096
+"""Bytes; a longer line is taken in pieces."""
 
 
 def export(job: ExportJob) -> Exported:
@@ -104,7 +108,7 @@ class FrameworkProcess:
         self._runs += 1
         given, wanted = (self._directory / f"{kind}-{self._runs}.npz" for kind in ("inputs", "outputs"))
         protocol.save_arrays(given, inputs)
-        self._send(protocol.line({"inputs": str(given), "outputs": str(wanted)}))
+        self._send(line({"inputs": str(given), "outputs": str(wanted)}))
         self._answer()
         try:
             return protocol.load_arrays(wanted)
@@ -132,7 +136,7 @@ class FrameworkProcess:
         """Print what the process prints, and keep the end of it."""
         assert self._child.stdout is not None
         with contextlib.suppress(OSError, ValueError):
-            for data in iter(self._child.stdout.readline, b""):
+            while data := self._child.stdout.readline(_LONGEST_PRINTED):
                 text = data.decode("utf-8", "backslashreplace").rstrip()
                 self._printed.append(text)
                 print(text, file=sys.stderr, flush=True)  # noqa: T201 - the client hears this process's output

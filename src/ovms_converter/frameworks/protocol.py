@@ -9,16 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ovms_converter.errors import (
-    AmbiguousModelError,
-    ConverterError,
-    CorruptModelError,
-    ModelError,
-    RequestError,
-    ResourceError,
-    UnsupportedModelError,
-)
+from ovms_converter.errors import ConverterError
 from ovms_converter.frameworks.base import EXPORTED_FORMATS, Exported, ExportJob
+from ovms_converter.messages import line, restored
 
 if TYPE_CHECKING:
     from ovms_converter.frameworks.base import Array
@@ -31,30 +24,12 @@ __all__ = [
     "encode_job",
     "exported_of",
     "json_object",
-    "line",
     "load_arrays",
     "save_arrays",
 ]
 
 MAX_LINE = 1 << 20
 """The longest line, in bytes, that is read of such a process."""
-
-_ERRORS = {
-    kind.__name__: kind
-    for kind in (
-        AmbiguousModelError,
-        CorruptModelError,
-        ModelError,
-        RequestError,
-        ResourceError,
-        UnsupportedModelError,
-    )
-}
-
-
-def line(value: Mapping[str, object]) -> bytes:
-    """One message."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -113,16 +88,13 @@ def encode_failure(error: ConverterError) -> bytes:
 
 def decode_failure(value: Mapping[str, object]) -> ConverterError | None:
     """The error that a process ended with, or None if the message is no failure."""
-    kind = _ERRORS.get(str(value.get("failed")))
-    if kind is None:
-        return None
     message, hint, parameter = (value.get(name) for name in ("message", "hint", "parameter"))
-    told = str(hint) if hint is not None else None
-    if kind is RequestError:
-        return RequestError(
-            str(message), hint=told, parameter=str(parameter) if parameter is not None else None
-        )
-    return kind(str(message), hint=told)
+    return restored(
+        str(value.get("failed")),
+        str(message),
+        None if hint is None else str(hint),
+        None if parameter is None else str(parameter),
+    )
 
 
 def exported_of(value: Mapping[str, object], output: Path) -> Exported | None:
