@@ -12,7 +12,16 @@ from ovms_converter.optimizer.onnx_graph import (
     encode_tensor,
 )
 
-__all__ = ["changed", "constant", "integer_attribute", "integers_attribute", "node", "without"]
+__all__ = [
+    "changed",
+    "constant",
+    "integer_attribute",
+    "integers",
+    "integers_attribute",
+    "node",
+    "step",
+    "without",
+]
 
 _NAME, _INTEGER, _TENSOR, _INTEGERS, _TYPE = 1, 3, 5, 8, 20
 _IS_INTEGER, _IS_TENSOR, _IS_INTEGERS = 2, 4, 7
@@ -33,6 +42,11 @@ def node(
     )
 
 
+def step(operation: str, inputs: Sequence[str], output: str, *attributes: bytes) -> bytes:
+    """A node of one output, which also names it."""
+    return node(operation, inputs, [output], output, *attributes)
+
+
 def integer_attribute(name: str, value: int) -> bytes:
     """An `AttributeProto` with a number."""
     return bytes_field(_NAME, name) + varint_field(_INTEGER, value) + varint_field(_TYPE, _IS_INTEGER)
@@ -48,6 +62,12 @@ def constant(output: str, kind: str, shape: Sequence[int], raw: bytes) -> bytes:
     """A `Constant` node; `raw` are the elements, little-endian."""
     value = bytes_field(_NAME, "value") + bytes_field(_TENSOR, encode_tensor("", kind, shape, raw))
     return node("Constant", [], [output], output, value + varint_field(_TYPE, _IS_TENSOR))
+
+
+def integers(output: str, values: Sequence[int]) -> bytes:
+    """A `Constant` node with a list of 64-bit integers."""
+    raw = b"".join(value.to_bytes(8, "little", signed=True) for value in values)
+    return constant(output, "i64", [len(values)], raw)
 
 
 def changed(

@@ -7,37 +7,34 @@ both stand for them.
 
 from collections.abc import Sequence
 
-from ovms_converter.formats.wire import Message, bytes_field, varint_field
-from ovms_converter.optimizer.onnx_graph import (
-    NODE_ATTRIBUTE,
-    NODE_INPUT,
-    NODE_NAME,
-    NODE_OPERATION,
-    NODE_OUTPUT,
-    encode_tensor,
-)
+from ovms_converter.formats.wire import Message
+from ovms_converter.optimizer.onnx_graph import NODE_ATTRIBUTE, NODE_INPUT, NODE_NAME, NODE_OUTPUT
 from ovms_converter.optimizer.repairs.base import OnnxRepair
+from ovms_converter.optimizer.repairs.onnx_build import (
+    integer_attribute,
+    integers,
+    integers_attribute,
+    node,
+)
 
 __all__ = ["REDUCE_AXES"]
 
-_ATTRIBUTE_NAME, _ATTRIBUTE_INTEGER, _ATTRIBUTE_TENSOR, _ATTRIBUTE_INTEGERS, _ATTRIBUTE_TYPE = 1, 3, 5, 8, 20
-_REFERENCE = 21
-_INTEGER, _TENSOR, _INTEGERS = 2, 4, 7
+_ATTRIBUTE_NAME, _ATTRIBUTE_INTEGER, _ATTRIBUTE_INTEGERS, _REFERENCE = 1, 3, 8, 21
 
 
 class _Reduction:
     """What the rewritten nodes need of the original one."""
 
-    def __init__(self, node: Message) -> None:
-        attributes = {each.text(_ATTRIBUTE_NAME): each for each in node.messages(NODE_ATTRIBUTE)}
+    def __init__(self, original: Message) -> None:
+        attributes = {each.text(_ATTRIBUTE_NAME): each for each in original.messages(NODE_ATTRIBUTE)}
         axes, keep = attributes.get("axes"), attributes.get("keepdims")
         self.axes = axes.integers(_ATTRIBUTE_INTEGERS) if axes else []
         self.keep = keep.integer(_ATTRIBUTE_INTEGER, 1) if keep else 1
         # inside a function they may be parameters of it
         self.known = not any(each.text(_REFERENCE) for each in attributes.values())
-        self.input = next(iter(node.texts(NODE_INPUT)), "")
-        self.output = next(iter(node.texts(NODE_OUTPUT)), "")
-        self.name = node.text(NODE_NAME) or self.output
+        self.input = next(iter(original.texts(NODE_INPUT)), "")
+        self.output = next(iter(original.texts(NODE_OUTPUT)), "")
+        self.name = original.text(NODE_NAME) or self.output
 
     def inner(self, part: str) -> str:
         """The name of a new tensor."""
@@ -45,73 +42,48 @@ class _Reduction:
 
     def node(self, operation: str, inputs: Sequence[str], output: str, *attributes: bytes) -> bytes:
         """A new node; the one that makes the output has the name of the original."""
-        return b"".join(
-            [
-                *(bytes_field(NODE_INPUT, name) for name in inputs),
-                bytes_field(NODE_OUTPUT, output),
-                bytes_field(NODE_NAME, self.name if output == self.output else output),
-                bytes_field(NODE_OPERATION, operation),
-                *(bytes_field(NODE_ATTRIBUTE, attribute) for attribute in attributes),
-            ]
-        )
+        name = self.name if output == self.output else output
+        return node(operation, inputs, [output], name, *attributes)
 
     def sum(self, source: str, output: str, keep: int) -> list[bytes]:
         """The sum over the axes of the original."""
-        axes = b"".join(axis.to_bytes(8, "little", signed=True) for axis in self.axes)
-        tensor = encode_tensor("", "i64", [len(self.axes)], axes)
-        value = (
-            bytes_field(_ATTRIBUTE_NAME, "value")
-            + bytes_field(_ATTRIBUTE_TENSOR, tensor)
-            + varint_field(_ATTRIBUTE_TYPE, _TENSOR)
-        )
+        axes = self.inner("axes")
         return [
-            self.node("Constant", [], self.inner("axes"), value),
-            self.node("ReduceSum", [source, self.inner("axes")], output, _keepdims(keep)),
+            integers(axes, self.axes),
+            self.node("ReduceSum", [source, axes], output, integer_attribute("keepdims", keep)),
         ]
 
     def maximum(self, output: str, keep: int) -> bytes:
         """The maximum over the axes of the original."""
-        axes = (
-            bytes_field(_ATTRIBUTE_NAME, "axes")
-            + b"".join(varint_field(_ATTRIBUTE_INTEGERS, axis) for axis in self.axes)
-            + varint_field(_ATTRIBUTE_TYPE, _INTEGERS)
-        )
-        return self.node("ReduceMax", [self.input], output, axes, _keepdims(keep))
+        attributes = integers_attribute("axes", self.axes), integer_attribute("keepdims", keep)
+        return self.node("ReduceMax", [self.input], output, *attributes)
 
 
-def _keepdims(keep: int) -> bytes:
-    return (
-        bytes_field(_ATTRIBUTE_NAME, "keepdims")
-        + varint_field(_ATTRIBUTE_INTEGER, keep)
-        + varint_field(_ATTRIBUTE_TYPE, _INTEGER)
-    )
-
-
-def _reduction(node: Message) -> _Reduction | None:
+def _reduction(original: Message) -> _Reduction | None:
     """The node, if its axes matter: without them it reduces over everything, which is read right."""
-    found = _Reduction(node)
+    found = _Reduction(original)
     return found if found.axes and found.known and found.input and found.output else None
 
 
-def _l1(node: Message) -> Sequence[bytes] | None:
-    found = _reduction(node)
+def _l1(original: Message) -> Sequence[bytes] | None:
+    found = _reduction(original)
     if found is None:
         return None
     absolute = found.inner("abs")
     return [found.node("Abs", [found.input], absolute), *found.sum(absolute, found.output, found.keep)]
 
 
-def _log_sum(node: Message) -> Sequence[bytes] | None:
-    found = _reduction(node)
+def _log_sum(original: Message) -> Sequence[bytes] | None:
+    found = _reduction(original)
     if found is None:
         return None
     total = found.inner("sum")
     return [*found.sum(found.input, total, found.keep), found.node("Log", [total], found.output)]
 
 
-def _log_sum_exp(node: Message) -> Sequence[bytes] | None:
+def _log_sum_exp(original: Message) -> Sequence[bytes] | None:
     """Less the maximum, so that no exponential overflows."""
-    found = _reduction(node)
+    found = _reduction(original)
     if found is None:
         return None
     most, less, powers = found.inner("most"), found.inner("less"), found.inner("exp")

@@ -8,7 +8,7 @@
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer.onnx_graph import NODE_INPUT, NODE_NAME, NODE_OUTPUT
@@ -17,8 +17,10 @@ from ovms_converter.optimizer.repairs.onnx_build import (
     changed,
     constant,
     integer_attribute,
+    integers,
     integers_attribute,
     node,
+    step,
     without,
 )
 from ovms_converter.optimizer.repairs.translation import SUPPORTED, attribute
@@ -52,7 +54,11 @@ def _batch_first(original: Message) -> Sequence[bytes] | None:
 
 
 def _transposed(source: str, target: str, order: Sequence[int]) -> bytes:
-    return node("Transpose", [source], [target], target, integers_attribute("perm", order))
+    return step("Transpose", [source], target, integers_attribute("perm", order))
+
+
+def _constant(output: str, value: float) -> bytes:
+    return constant(output, "f32", [1], struct.pack("<f", value))
 
 
 def _first(names: Sequence[str]) -> str:
@@ -64,15 +70,15 @@ def _above_the_threshold(original: Message) -> Sequence[bytes]:
     inputs, outputs = original.texts(NODE_INPUT), original.texts(NODE_OUTPUT)
     inputs += [""] * (4 - len(inputs))
     name = _first(outputs)
-    factor, step, scaled, raised = (f"{name}/{part}" for part in ("factor", "step", "scaled", "threshold"))
-    nodes = [constant(step, "f32", [1], struct.pack("<f", 1.1754944e-38))]
+    factor, least, scaled, raised = (f"{name}/{part}" for part in ("factor", "step", "scaled", "threshold"))
+    nodes = [_constant(least, 1.1754944e-38)]
     if inputs[3]:
         nodes += [
-            constant(factor, "f32", [1], struct.pack("<f", 1 + 2**-23)),
-            node("Mul", [inputs[3], factor], [scaled], scaled),
-            node("Add", [scaled, step], [raised], raised),
+            _constant(factor, 1 + 2**-23),
+            step("Mul", [inputs[3], factor], scaled),
+            step("Add", [scaled, least], raised),
         ]
-    inputs[3] = raised if inputs[3] else step
+    inputs[3] = raised if inputs[3] else least
     return [*nodes, changed(original, inputs, outputs, without(original))]
 
 
@@ -84,14 +90,13 @@ def _crd(original: Message) -> Sequence[bytes] | None:
     size = block.integer(_INTEGER)
     (source, *_), (target, *_) = original.texts(NODE_INPUT), original.texts(NODE_OUTPUT)
     part = {word: f"{target}/{word}" for word in ("depth", "last", "sizes", "split", "turned", "shape")}
-    sizes = b"".join(each.to_bytes(8, "little", signed=True) for each in (0, 0, 0, size * size, -1))
     return [
         changed(original, [source], [part["depth"]], without(original, "mode")),
         _transposed(part["depth"], part["last"], (0, 2, 3, 1)),
-        constant(part["sizes"], "i64", [5], sizes),
-        node("Reshape", [part["last"], part["sizes"]], [part["split"]], part["split"]),
+        integers(part["sizes"], (0, 0, 0, size * size, -1)),
+        step("Reshape", [part["last"], part["sizes"]], part["split"]),
         _transposed(part["split"], part["turned"], (0, 4, 3, 1, 2)),
-        node("Shape", [part["depth"]], [part["shape"]], part["shape"]),
+        step("Shape", [part["depth"]], part["shape"]),
         node("Reshape", [part["turned"], part["shape"]], [target], original.text(NODE_NAME) or target),
     ]
 
@@ -106,28 +111,24 @@ def _aspect_ratio(original: Message) -> Sequence[bytes] | None:
     axes = attribute(original, "axes")
     name = _first(outputs)
     part = {word: f"{name}/{word}" for word in _STEPS}
-    nodes = [node("Shape", [inputs[0]], [part["shape"]], part["shape"])]
+    nodes = [step("Shape", [inputs[0]], part["shape"])]
     now = part["shape"]
     if axes is not None:
-        numbers = axes.integers(_INTEGERS)
-        raw = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
-        nodes.append(constant(part["axes"], "i64", [len(numbers)], raw))
-        nodes.append(
-            node("Gather", [now, part["axes"]], [part["old"]], part["old"], integer_attribute("axis", 0))
-        )
+        nodes.append(integers(part["axes"], axes.integers(_INTEGERS)))
+        nodes.append(step("Gather", [now, part["axes"]], part["old"], integer_attribute("axis", 0)))
         now = part["old"]
     f32, i64 = integer_attribute("to", 1), integer_attribute("to", 7)
     reduce = "ReduceMin" if kind == "not_larger" else "ReduceMax"
     nodes += [
-        node("Cast", [now], [part["from"]], part["from"], f32),
-        node("Cast", [inputs[3]], [part["to"]], part["to"], f32),
-        node("Div", [part["to"], part["from"]], [part["ratios"]], part["ratios"]),
-        node(reduce, [part["ratios"]], [part["ratio"]], part["ratio"], integer_attribute("keepdims", 1)),
-        node("Mul", [part["from"], part["ratio"]], [part["scaled"]], part["scaled"]),
-        constant(part["half"], "f32", [1], struct.pack("<f", 0.5)),
-        node("Add", [part["scaled"], part["half"]], [part["above"]], part["above"]),
-        node("Floor", [part["above"]], [part["rounded"]], part["rounded"]),
-        node("Cast", [part["rounded"]], [part["sizes"]], part["sizes"], i64),
+        step("Cast", [now], part["from"], f32),
+        step("Cast", [inputs[3]], part["to"], f32),
+        step("Div", [part["to"], part["from"]], part["ratios"]),
+        step(reduce, [part["ratios"]], part["ratio"], integer_attribute("keepdims", 1)),
+        step("Mul", [part["from"], part["ratio"]], part["scaled"]),
+        _constant(part["half"], 0.5),
+        step("Add", [part["scaled"], part["half"]], part["above"]),
+        step("Floor", [part["above"]], part["rounded"]),
+        step("Cast", [part["rounded"]], part["sizes"], i64),
     ]
     inputs[3] = part["sizes"]
     return [*nodes, changed(original, inputs, outputs, without(original, "keep_aspect_ratio_policy"))]
@@ -137,44 +138,53 @@ _STEPS = (
     "shape", "axes", "old", "from", "to", "ratios", "ratio", "scaled", "half", "above", "rounded", "sizes",
 )  # fmt: skip
 
+
+def _read_wrong(
+    operation: str,
+    what: str,
+    fault: str,
+    *,
+    opset: int,
+    rewrite: Callable[[Message], Sequence[bytes] | None],
+    issue: str = SUPPORTED,
+) -> OnnxRepair:
+    """The repair of what is read wrong in every operation set from `opset` on."""
+    return OnnxRepair(
+        name=f"onnx-{operation}-{what}",
+        fault=fault,
+        issue=issue,
+        versions="2026.4",
+        operation=operation,
+        opsets=range(opset, 100),
+        rewrite=rewrite,
+    )
+
+
 REWRITTEN = (
     *(
-        OnnxRepair(
-            name=f"onnx-{operation}-layout",
-            fault=f"read a batch-first `{operation}` as if time came first",
-            issue="https://github.com/openvinotoolkit/openvino/issues/37820",
-            versions="2026.4",
-            operation=operation,
-            opsets=range(14, 100),
+        _read_wrong(
+            operation,
+            "layout",
+            f"read a batch-first `{operation}` as if time came first",
+            opset=14,
             rewrite=_batch_first,
+            issue="https://github.com/openvinotoolkit/openvino/issues/37820",
         )
         for operation in ("GRU", "LSTM", "RNN")
     ),
-    OnnxRepair(
-        name="onnx-NonMaxSuppression-threshold",
-        fault="drop boxes of `NonMaxSuppression` that overlap by just the threshold",
-        issue=SUPPORTED,
-        versions="2026.4",
-        operation="NonMaxSuppression",
-        opsets=range(10, 100),
+    _read_wrong(
+        "NonMaxSuppression",
+        "threshold",
+        "drop boxes of `NonMaxSuppression` that overlap by just the threshold",
+        opset=10,
         rewrite=_above_the_threshold,
     ),
-    OnnxRepair(
-        name="onnx-SpaceToDepth-mode",
-        fault="ignore the `mode` of `SpaceToDepth`",
-        issue=SUPPORTED,
-        versions="2026.4",
-        operation="SpaceToDepth",
-        opsets=range(1, 100),
-        rewrite=_crd,
-    ),
-    OnnxRepair(
-        name="onnx-Resize-aspect-ratio",
-        fault="ignore the `keep_aspect_ratio_policy` of `Resize`",
-        issue=SUPPORTED,
-        versions="2026.4",
-        operation="Resize",
-        opsets=range(18, 100),
+    _read_wrong("SpaceToDepth", "mode", "ignore the `mode` of `SpaceToDepth`", opset=1, rewrite=_crd),
+    _read_wrong(
+        "Resize",
+        "aspect-ratio",
+        "ignore the `keep_aspect_ratio_policy` of `Resize`",
+        opset=18,
         rewrite=_aspect_ratio,
     ),
 )
