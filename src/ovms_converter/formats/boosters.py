@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
@@ -53,7 +53,7 @@ class BoosterFormat:
     """A `Format` of one file that holds boosted trees.
 
     `match`   gives the evidence that a file is of this format, or None
-    `details` adds what the beginning and the end of the file tell
+    `details` tells what the beginning and the end of the file tell; what it is called, and why, is added
     """
 
     name: str
@@ -81,15 +81,7 @@ class BoosterFormat:
         """Objective, features and trees, as far as a few bytes tell."""
         with naming(model.path):
             found = self.details(tree.sample(model.path))
-        return ModelDescription(
-            self.name,
-            self.title,
-            model.evidence,
-            producer=found.producer,
-            inputs=found.inputs,
-            outputs=found.outputs,
-            notes=found.notes,
-        )
+        return replace(found, format=self.name, title=self.title, evidence=model.evidence)
 
 
 def _described(
@@ -101,7 +93,7 @@ def _described(
     *,
     classes: bool,
 ) -> ModelDescription:
-    """The names and shapes that the converted model will have."""
+    """The names and shapes that the converted model will have; the format is left to `BoosterFormat`."""
     count = max(groups, 2)
     outputs = (
         (TensorSpec("label", "int64", (None,)), TensorSpec("probabilities", "float32", (None, count)))
