@@ -12,12 +12,12 @@ from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.command_line import parse_extra_args
 from ovms_converter.optimizer.syntax import parse_flag, parse_number
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
+from ovms_converter.parameters.placeholders import check_filled_in
 from ovms_converter.storage.location import Location
 
 __all__ = ["ConversionRequest", "Given", "build_request"]
 
 _SCHEMES_OUT = ("s3", "gs", "az", "file")
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_VERSION = (1 << 63) - 1
 _MEMORY = re.compile(
@@ -158,13 +158,7 @@ def _known(name: str, known: Mapping[str, Parameter]) -> Parameter:
 
 
 def _check_text(parameter: Parameter, value: str) -> None:
-    left = _PLACEHOLDER.search(value)
-    if left:
-        raise RequestError(
-            f"`{parameter.name}` still holds the placeholder `{left.group(0)}`",
-            hint="the workflow did not fill it in; FuseML wants one space inside the braces: `{{ name }}`",
-            parameter=parameter.name,
-        )
+    check_filled_in(parameter.name, value, parameter=parameter.name)
     if _CONTROL.search(value):
         raise RequestError(
             f"`{parameter.name}` holds a line break or another control character inside",

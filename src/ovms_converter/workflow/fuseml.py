@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ovms_converter.errors import RequestError
 from ovms_converter.parameters import PARAMETERS
+from ovms_converter.parameters.placeholders import check_filled_in
 
 __all__ = ["TEKTON_RESULTS", "StepInputs", "read_environment"]
 
@@ -21,7 +22,6 @@ _PREFIX = "FUSEML_"
 _LONGEST_RESULT = 3584
 """Bytes: the 4096 of a termination message without Tekton's own entries."""
 _OWN_PREFIX = "FUSEML_ENV_"
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
 _CREDENTIALS = re.compile(r"(OUTPUT_)?(S3_ENDPOINT|AWS_.+)|MLFLOW_S3_ENDPOINT_URL")
 _RESULT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -57,7 +57,7 @@ def read_environment(environ: Mapping[str, str], results_directory: Path = TEKTO
         if not value:
             continue
         if _CREDENTIALS.fullmatch(variable):
-            _check_filled_in(variable, value)
+            check_filled_in(variable, value)
         if not variable.startswith(_PREFIX) or variable.startswith(_OWN_PREFIX):
             continue
         name = names.get(variable.replace("-", "_"))
@@ -87,15 +87,6 @@ def _check_fits(values: Mapping[str, str]) -> None:
             f"`{name}` has {size} bytes, which is too long for a result of Tekton (`TASK_RESULT` is set)",
             hint="all results of a step share 4096 bytes, of which Tekton takes some: use a shorter location",
             parameter=name,
-        )
-
-
-def _check_filled_in(variable: str, value: str) -> None:
-    left = _PLACEHOLDER.search(value)
-    if left:
-        raise RequestError(
-            f"`{variable}` still holds the placeholder `{left.group(0)}`",
-            hint="the workflow did not fill it in; FuseML wants exactly one space inside: `{{ name }}`",
         )
 
 
