@@ -25,11 +25,8 @@ parameter.
 """
 
 import ast
-import math
-from collections.abc import Callable, Iterable
-from typing import TypeVar
 
-from ovms_converter.errors import RequestError
+from ovms_converter.optimizer.scanner import NAME_ENDS, Scanner, whole_number
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 from ovms_converter.optimizer.values import (
     ELEMENT_TYPES,
@@ -44,7 +41,6 @@ from ovms_converter.optimizer.values import (
     Transformation,
     Value,
 )
-from ovms_converter.parameters import by_name
 
 __all__ = [
     "parse_channels",
@@ -63,85 +59,12 @@ __all__ = [
 _FLAGS = dict.fromkeys(("true", "yes", "on", "1", "t", "y"), True) | dict.fromkeys(
     ("false", "no", "off", "0", "f", "n"), False
 )
-_CLOSING = {"[": "]", "(": ")"}
-_NAME_ENDS = ("[", "]", "(", ")", "{", "}", ",", "->")
 _LARGEST = 2**63 - 1
 _TRANSFORMATIONS: dict[str, dict[str, type]] = {
     "LowLatency2": {"use_const_initializer": bool},
     "MakeStateful": {"param_res_names": dict},
     "Pruning": {},
 }
-_T = TypeVar("_T")
-
-
-class _Scanner:
-    """A place in a parameter's text."""
-
-    def __init__(self, text: str, parameter: str) -> None:
-        self.text = text
-        self.parameter = parameter
-        self.at = 0
-
-    def error(self, problem: str, hint: str | None = None) -> RequestError:
-        """The error that says what is wrong, in the words of the parameter."""
-        example = by_name()[self.parameter].example
-        return RequestError(
-            f"`{self.parameter}` is `{self.text}`; {problem}",
-            hint=hint or (f"for example `{example}`" if example else None),
-            parameter=self.parameter,
-        )
-
-    @property
-    def rest(self) -> str:
-        """What was not read yet."""
-        return self.text[self.at :]
-
-    def skip_space(self) -> None:
-        """Go on to the next character that is no white space."""
-        self.at = len(self.text) - len(self.rest.lstrip())
-
-    def take(self, token: str) -> bool:
-        """Read `token` if it comes next."""
-        self.skip_space()
-        if not self.text.startswith(token, self.at):
-            return False
-        self.at += len(token)
-        return True
-
-    def take_bracket(self) -> str | None:
-        """Read an opening bracket; the one that must close it, or None if there is none."""
-        return next((end for start, end in _CLOSING.items() if self.take(start)), None)
-
-    def expect(self, token: str) -> None:
-        """Read `token`, which must come next."""
-        if not self.take(token):
-            place = f"before `{self.rest}`" if self.rest else "at its end"
-            raise self.error(f"it lacks a `{token}` {place}")
-
-    def until(self, ends: Iterable[str]) -> str:
-        """Read up to the first of `ends`, or to the end of the text; without the white space around it."""
-        found = [at for at in (self.text.find(end, self.at) for end in ends) if at >= 0]
-        start, self.at = self.at, min(found, default=len(self.text))
-        return self.text[start : self.at].strip()
-
-    def items(self, one: Callable[[], _T]) -> tuple[_T, ...]:
-        """Read items with commas between them, to the end of the text."""
-        found = [one()]
-        while self.take(","):
-            found.append(one())
-        self.skip_space()
-        if self.rest:
-            raise self.error(f"`{self.rest}` is too much or does not belong there")
-        return tuple(found)
-
-    def words(self, closing: str) -> list[str]:
-        """Read words with white space or commas between them, and the closing bracket."""
-        text = self.until((closing,))
-        self.expect(closing)
-        groups = [group.split() for group in text.split(",")]
-        if len(groups) > 1 and not all(groups):
-            raise self.error("there is nothing between two commas")
-        return [word for group in groups for word in group]
 
 
 def parse_flag(text: str, parameter: str) -> bool:
@@ -149,27 +72,27 @@ def parse_flag(text: str, parameter: str) -> bool:
     try:
         return _FLAGS[text.strip().lower()]
     except KeyError:
-        raise _Scanner(text, parameter).error(
+        raise Scanner(text, parameter).error(
             "it is a yes or no", "write `true` or `false` (also `yes`, `no`, `on`, `off`, `1`, `0`)"
         ) from None
 
 
 def parse_positive(text: str, parameter: str) -> int:
     """A whole number above 0."""
-    number = _whole_number(text.strip())
+    number = whole_number(text.strip())
     if not number:
-        raise _Scanner(text, parameter).error("it must be a whole number above 0")
+        raise Scanner(text, parameter).error("it must be a whole number above 0")
     return number
 
 
 def parse_number(text: str, parameter: str) -> float:
     """A finite number."""
-    return _number(_Scanner(text, parameter), text)
+    return Scanner(text, parameter).number(text)
 
 
 def parse_shapes(text: str, parameter: str = "input_shape") -> tuple[Shape, ...]:
     """`[1,3,224,224],[1,?]`: the shapes of the inputs in order."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
 
     def one() -> Shape:
         shape = _shape(scanner)
@@ -182,75 +105,70 @@ def parse_shapes(text: str, parameter: str = "input_shape") -> tuple[Shape, ...]
 
 def parse_inputs(text: str, parameter: str = "input") -> tuple[InputEntry, ...]:
     """`image[1,3,224,224]{f32},is_training->False`: inputs with their shapes, types and fixed values."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
     entries = scanner.items(lambda: _input(scanner))
-    _refuse_repeated(scanner, (entry.name for entry in entries))
-    if len({bool(entry.name) for entry in entries}) > 1:
-        raise scanner.error("either every entry has a name or none has")
+    scanner.check_named((entry.name for entry in entries), "entry has a name")
     return entries
 
 
 def parse_frozen(text: str, parameter: str = "freeze_placeholder_with_value") -> tuple[Frozen, ...]:
     """`is_training->False,threshold->[0.5]`: inputs that become constants."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
 
     def one() -> Frozen:
-        name = _name(scanner)
+        name = scanner.name()
         if not scanner.take("->"):
             raise scanner.error(f"`{name}` lacks `->` and its value")
         return Frozen(name, _value(scanner))
 
     frozen = scanner.items(one)
-    _refuse_repeated(scanner, (entry.name for entry in frozen))
+    scanner.check_different(entry.name for entry in frozen)
     return frozen
 
 
 def parse_channels(text: str, parameter: str) -> tuple[ChannelValues, ...]:
-    """`data[123.675,116.28,103.53]`: a value for each channel of each input; all lists have names or "
-    "none has."""
-    scanner = _Scanner(text, parameter)
+    """`data[123.675,116.28,103.53]`: a value for each channel of each input; all lists have names or
+    none has.
+    """
+    scanner = Scanner(text, parameter)
 
     def one() -> ChannelValues:
-        name = scanner.until(_NAME_ENDS)
+        name = scanner.until(NAME_ENDS)
         closing = scanner.take_bracket()
         if closing is None:
             raise scanner.error("the values of an input stand in brackets")
         words = scanner.until((closing,)).split(",")
         scanner.expect(closing)
-        return ChannelValues(name, tuple(_number(scanner, word) for word in words))
+        return ChannelValues(name, tuple(scanner.number(word) for word in words))
 
     channels = scanner.items(one)
-    _refuse_repeated(scanner, (entry.name for entry in channels))
-    if len({bool(entry.name) for entry in channels}) > 1:
-        raise scanner.error("either every list has the name of its input or none has")
+    scanner.check_named((entry.name for entry in channels), "list has the name of its input")
     return channels
 
 
 def parse_layouts(text: str, parameter: str) -> tuple[LayoutChange, ...]:
     """`image(nhwc->nchw),prob[n,c]`: layouts; `->` is for `layout` only."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
     changes = scanner.items(lambda: _layout_item(scanner))
     if parameter != "layout" and any(change.target for change in changes):
         raise scanner.error(
             "an arrow belongs into `layout`", "give `layout` instead, or both sides on their own"
         )
-    _refuse_repeated(scanner, (change.name for change in changes))
-    if len({bool(change.name) for change in changes}) > 1:
-        raise scanner.error("either every layout has the name of its input or output or none has")
+    scanner.check_named((change.name for change in changes), "layout has the name of its input or output")
     return changes
 
 
 def parse_transformations(text: str, parameter: str = "transform") -> tuple[Transformation, ...]:
     """`LowLatency2[use_const_initializer=False],Pruning`: transformations with their arguments."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
     transformations = scanner.items(lambda: _transformation(scanner))
-    _refuse_repeated(scanner, (entry.name for entry in transformations))
+    scanner.check_different(entry.name for entry in transformations)
     return transformations
 
 
 def parse_renames(text: str, parameter: str = "rename") -> tuple[tuple[str, str], ...]:
     """`old=new,other=better`: pairs of the old and the new name."""
-    scanner = _Scanner(text, parameter)
+    scanner = Scanner(text, parameter)
 
     def one() -> tuple[str, str]:
         old, equals, new = (part.strip() for part in scanner.until((",",)).rpartition("="))
@@ -260,64 +178,33 @@ def parse_renames(text: str, parameter: str = "rename") -> tuple[tuple[str, str]
 
     renames = scanner.items(one)
     for side in (0, 1):
-        _refuse_repeated(scanner, (pair[side] for pair in renames))
+        scanner.check_different(pair[side] for pair in renames)
     return renames
 
 
 def parse_names(text: str, parameter: str) -> tuple[str, ...]:
     """Names with commas between them, none twice."""
-    scanner = _Scanner(text, parameter)
-    names = scanner.items(lambda: _name(scanner, (",",)))
-    _refuse_repeated(scanner, names)
+    scanner = Scanner(text, parameter)
+    names = scanner.items(lambda: scanner.name((",",)))
+    scanner.check_different(names)
     return names
 
 
-def _refuse_repeated(scanner: _Scanner, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in filter(None, names):
-        if name in seen:
-            raise scanner.error(f"`{name}` occurs twice")
-        seen.add(name)
-
-
-def _name(scanner: _Scanner, ends: Iterable[str] = _NAME_ENDS) -> str:
-    name = scanner.until(ends)
-    if not name:
-        raise scanner.error("a name is missing")
-    return name
-
-
-def _whole_number(word: str) -> int | None:
-    return int(word) if word.isascii() and word.isdigit() and len(word) < 20 else None
-
-
-def _number(scanner: _Scanner, word: str) -> float:
-    word = word.strip()
-    plain = word.isascii() and "_" not in word
-    try:
-        number = float(word) if plain else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise scanner.error(f"`{word}` is no number" if word else "a number is missing")
-    return number
-
-
-def _shape(scanner: _Scanner) -> Shape | None:
+def _shape(scanner: Scanner) -> Shape | None:
     closing = scanner.take_bracket()
     if closing is None:
         return None
     return Shape(tuple(_dimension(scanner, word) for word in scanner.words(closing)))
 
 
-def _dimension(scanner: _Scanner, word: str) -> Dimension:
+def _dimension(scanner: Scanner, word: str) -> Dimension:
     if word in ("?", "-1", ".."):
         return Dimension()
     low, dots, high = word.partition("..")
     if not dots:
         low, high = word, word
-    lowest = _whole_number(low or "0")
-    highest = _whole_number(high or str(_LARGEST))
+    lowest = whole_number(low or "0")
+    highest = whole_number(high or str(_LARGEST))
     if lowest is None or highest is None or highest > _LARGEST:
         raise scanner.error(
             f"`{word}` is no dimension: write a whole number, `?` for any size, or a range `1..10`"
@@ -327,8 +214,8 @@ def _dimension(scanner: _Scanner, word: str) -> Dimension:
     return Dimension(lowest, highest if high else None)
 
 
-def _input(scanner: _Scanner) -> InputEntry:
-    name = scanner.until(_NAME_ENDS)
+def _input(scanner: Scanner) -> InputEntry:
+    name = scanner.until(NAME_ENDS)
     shape: Shape | None = None
     element_type: str | None = None
     while True:
@@ -357,24 +244,24 @@ def _input(scanner: _Scanner) -> InputEntry:
     return InputEntry(name, shape, element_type, value)
 
 
-def _value(scanner: _Scanner) -> Value:
+def _value(scanner: Scanner) -> Value:
     if scanner.take("["):
         return Value(tuple(_scalar(scanner, word) for word in scanner.words("]")), is_list=True)
     return Value((_scalar(scanner, scanner.until((",",))),), is_list=False)
 
 
-def _scalar(scanner: _Scanner, word: str) -> Scalar:
+def _scalar(scanner: Scanner, word: str) -> Scalar:
     if word.lower() in ("true", "false"):
         return word.lower() == "true"
     digits = word[1:] if word[:1] in ("+", "-") else word
-    whole = _whole_number(digits)
+    whole = whole_number(digits)
     if whole is not None:
         return -whole if word[0] == "-" else whole
-    return _number(scanner, word)
+    return scanner.number(word)
 
 
-def _layout_item(scanner: _Scanner) -> LayoutChange:
-    word = scanner.until(_NAME_ENDS)
+def _layout_item(scanner: Scanner) -> LayoutChange:
+    word = scanner.until(NAME_ENDS)
     if scanner.take("("):
         inner = scanner.until(("[", ")", "->"))
         change = _layout_change(scanner, inner)
@@ -386,15 +273,15 @@ def _layout_item(scanner: _Scanner) -> LayoutChange:
     return _layout_change(scanner, word)
 
 
-def _layout_change(scanner: _Scanner, word: str) -> LayoutChange:
+def _layout_change(scanner: Scanner, word: str) -> LayoutChange:
     source = _layout(scanner, word)
-    target = _layout(scanner, scanner.until(_NAME_ENDS)) if scanner.take("->") else None
+    target = _layout(scanner, scanner.until(NAME_ENDS)) if scanner.take("->") else None
     if source is None and target is None:
         raise scanner.error("a layout is missing")
     return LayoutChange("", source, target)
 
 
-def _layout(scanner: _Scanner, word: str) -> Layout | None:
+def _layout(scanner: Scanner, word: str) -> Layout | None:
     """The layout whose letters were read already, or the bracketed one that comes next, or None."""
     dimensions: list[str] = []
     if not word and scanner.take("["):
@@ -412,12 +299,12 @@ def _layout(scanner: _Scanner, word: str) -> Layout | None:
         ):
             raise scanner.error(f"`{dimension}` is no dimension of a layout: write letters, `?` or `...`")
     named = [dimension.upper() for dimension in dimensions]
-    _refuse_repeated(scanner, (dimension for dimension in named if dimension != "?"))
+    scanner.check_different(dimension for dimension in named if dimension != "?")
     return Layout(tuple(named)) if named else None
 
 
-def _transformation(scanner: _Scanner) -> Transformation:
-    name = _name(scanner)
+def _transformation(scanner: Scanner) -> Transformation:
+    name = scanner.name()
     if name not in _TRANSFORMATIONS:
         hint = did_you_mean(name, _TRANSFORMATIONS) or f"there are {listed(_TRANSFORMATIONS)}"
         raise scanner.error(f"there is no transformation `{name}`", hint)
@@ -430,7 +317,7 @@ def _transformation(scanner: _Scanner) -> Transformation:
             if not scanner.take(";"):
                 break
         scanner.expect("]")
-    _refuse_repeated(scanner, (key for key, _ in arguments))
+    scanner.check_different((key for key, _ in arguments))
     if name == "MakeStateful" and not arguments:
         raise scanner.error(
             "`MakeStateful` needs its argument", "`MakeStateful[param_res_names={'input':'output'}]`"
@@ -438,7 +325,7 @@ def _transformation(scanner: _Scanner) -> Transformation:
     return Transformation(name, tuple(arguments))
 
 
-def _literal(scanner: _Scanner, name: str, key: str) -> bool | tuple[tuple[str, str], ...]:
+def _literal(scanner: Scanner, name: str, key: str) -> bool | tuple[tuple[str, str], ...]:
     known = _TRANSFORMATIONS[name]
     if key not in known:
         has = listed(known) if known else "none"
@@ -458,7 +345,7 @@ def _literal(scanner: _Scanner, name: str, key: str) -> bool | tuple[tuple[str, 
     raise scanner.error(f"the argument `{key}` of `{name}` is `{text}`; it takes {wanted}")
 
 
-def _literal_text(scanner: _Scanner) -> str:
+def _literal_text(scanner: Scanner) -> str:
     """The text up to the `;` or `]` that is not inside quotes."""
     start, quote = scanner.at, ""
     while scanner.at < len(scanner.text):
