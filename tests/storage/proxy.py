@@ -56,6 +56,7 @@ class Proxy:
         """Bytes that were passed to clients so far."""
         self.gets = 0
         """GET requests so far."""
+        self.connections = 0
         self._stopped = threading.Event()
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
@@ -82,6 +83,7 @@ class Proxy:
             if self.dead:
                 _reset(client)
                 continue
+            self.connections += 1
             server = socket.create_connection(self._upstream)
             connection = _Connection(self, client, server, self._stopped)
             self._start(connection.requests)

@@ -1,4 +1,6 @@
-"""A large file through a connection that is cut again and again: it arrives whole, in little memory."""
+"""A large file through a connection that is cut again and again: it arrives whole, in little memory; and
+what passes for it on a connection that is not.
+"""
 
 import hashlib
 import os
@@ -9,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ovms_converter.storage import large_file, open_source
+from ovms_converter.storage.location import Location
 from proxy import Fault, running_proxy
 from servers import free_port, served
 
@@ -88,3 +92,25 @@ def test_a_large_file_arrives_through_a_connection_that_is_cut_all_the_time(
     assert digest_of(tmp_path / "here" / "model.onnx") == expected
     assert moved == size * MIB
     assert memory < MEMORY
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+def test_a_large_file_passes_once_however_many_connections_bring_it(
+    objects: tuple[Path, str], tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that is left before its answer's end holds bytes that another one brings again."""
+    monkeypatch.setattr(large_file, "FAST", float("inf"))
+    monkeypatch.setattr(large_file, "GROWTH", 0)
+    monkeypatch.setattr(large_file, "GROWTH_SECONDS", 0.01)
+    directory, endpoint = objects
+    size = 96 * MIB
+    expected = made(directory / "model.onnx", size)
+    (tmp_path / "here").mkdir()
+    with running_proxy(endpoint) as proxy:
+        url = "s3://bucket/model.onnx" if scheme == "s3" else f"{proxy.endpoint}/bucket/model.onnx"
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+        source = open_source(Location.parse(url), {**keys, "S3_ENDPOINT": proxy.endpoint})
+        source.fetch([source.list().entries[0].path], tmp_path / "here", lambda count: None)
+        assert proxy.connections > 2
+        assert proxy.answered < size * 1.01
+    assert digest_of(tmp_path / "here" / "model.onnx") == expected

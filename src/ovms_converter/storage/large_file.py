@@ -1,11 +1,14 @@
-"""One large file on its way: one connection, more where that makes it faster, and its digest beside them."""
+"""One large file on its way: one connection, more where that makes it faster, and its digest beside them.
+
+Each connection asks for the next piece of the file whenever it is through with one, and always for no more
+than it will read: what a server has sent beyond that, tens of megabytes on a long or fast link, would pass
+for nothing.
+"""
 
 import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import Bucket
@@ -17,8 +20,10 @@ __all__ = ["STREAMS", "Digests", "LargeFile"]
 
 STREAMS = 8
 """Connections for large files, all together."""
-SHORTEST_HALF = 4 << 20
-"""A rest is halved only if each half has this many bytes."""
+PIECE = 8 << 20
+"""Bytes of a connection's first piece, and of the shortest that is worth a request."""
+PIECE_SECONDS = 2.0
+"""How long a further piece takes, as fast as the one before it: the pause between two is small beside it."""
 GROWTH_SECONDS = 0.5
 """How long the rate is measured before another connection is tried, and after."""
 FAST = 300_000_000
@@ -69,7 +74,10 @@ class LargeFile:
         self._handle = handle
         self._progress = progress
         self._streams = streams
-        self._segments = [Segment(0, wanted.size)]
+        self._pieces: list[Segment] = []
+        self._asked = 0
+        """The offset from which on nothing has been asked for."""
+        self._growing = True
         self._moved = asyncio.Event()
         self._through = 0
         self._digested = 0
@@ -80,9 +88,10 @@ class LargeFile:
 
     async def bring(self) -> None:
         """Bring all bytes, with as many connections as make it faster."""
-        running = {asyncio.create_task(self._stream(self._segments[0]))}
+        running = {asyncio.create_task(self._stream())}
         try:
             await self._grow(running)
+            self._growing = False
             while running:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
@@ -149,33 +158,40 @@ class LargeFile:
                 return
             last_rate = rate
             for _ in range(max(1, len(running))):
-                half = self._halve()
-                if half is None:
+                if self._streams.locked() or self._wanted.size - self._asked < PIECE:
                     return
-                running.add(asyncio.create_task(half))
+                running.add(asyncio.create_task(self._stream()))
 
-    def _halve(self) -> "Coroutine[Any, Any, None] | None":
-        """A stream for the second half of the longest rest, None if there is no place or nothing worth it."""
-        longest = max(self._segments, key=lambda segment: segment.end - segment.position)
-        rest = longest.end - longest.position
-        if rest < 2 * SHORTEST_HALF or self._streams.locked():
-            return None
-        half = Segment(longest.end - rest // 2, longest.end)
-        longest.end = half.position
-        self._segments.append(half)
-        return self._stream(half, longest)
-
-    async def _stream(self, segment: Segment, first_half: Segment | None = None) -> None:
-        """Bring one segment; if the server ignores ranges, the first half goes on to the end of this one."""
+    async def _stream(self) -> None:
+        """Bring one piece after the other, as long as some are left."""
         async with self._streams:
-            try:
-                await receive(self._bucket, self._wanted, segment, self._sink)
-            except RangeIgnoredError:
-                if first_half and first_half.position < first_half.end == segment.position:
-                    self._segments.remove(segment)
-                    first_half.end = segment.end
-                else:
-                    await receive(self._bucket, self._wanted, segment, self._sink)
+            length = PIECE
+            while self._asked < self._wanted.size:
+                begun = time.monotonic()
+                brought = await self._bring_piece(length)
+                seconds = GROWTH_SECONDS if self._growing else PIECE_SECONDS
+                length = max(PIECE, int(brought * seconds / max(time.monotonic() - begun, 1e-6)))
+
+    async def _bring_piece(self, length: int) -> int:
+        """Bring the next piece, of about this many bytes; how many it had.
+
+        The last pieces are shorter, so that all connections end at about the same time. From a server that
+        ignores ranges the whole rest is one piece.
+        """
+        rest = self._wanted.size - self._asked
+        share = max(PIECE, rest // (len(self._pieces) + 1))
+        length = rest if rest < 2 * PIECE or not self._bucket.ranges else min(length, share)
+        piece = Segment(self._asked, self._asked + length)
+        self._asked = piece.end
+        self._pieces.append(piece)
+        try:
+            await receive(self._bucket, self._wanted, piece, self._sink)
+        except RangeIgnoredError:
+            if piece.end == self._asked:
+                piece.end = self._asked = self._wanted.size
+            await receive(self._bucket, self._wanted, piece, self._sink)
+        self._pieces.remove(piece)
+        return length
 
     def _sink(self, offset: int, data: bytes) -> None:
         if not self._through:
@@ -195,7 +211,4 @@ class LargeFile:
 
     def _frontier(self) -> int:
         """The offset of the first byte that is not there yet."""
-        for segment in sorted(self._segments, key=lambda segment: segment.end):
-            if segment.position < segment.end:
-                return segment.position
-        return self._wanted.size
+        return min((piece.position for piece in self._pieces), default=self._asked)

@@ -1,9 +1,9 @@
 """Objects to files: many files at once, straight into place.
 
     small file   one request, held in memory, hashed, written
-    large file   one stream; while more connections make it faster, the longest rest is halved, and its
-                 second half gets a connection of its own. Chunks are written where they belong with
-                 `pwrite`, and a thread takes the digest of what lies whole before the first gap
+    large file   piece by piece over one connection, and over more while that makes it faster. Chunks are
+                 written where they belong with `pwrite`, and a thread takes the digest of what lies whole
+                 before the first gap
 
 A connection that breaks is taken up again at the byte where it broke, as long as bytes keep coming. On a
 fast link one stream is as fast as several and the cheapest for both ends; over a long or shaped one
