@@ -17,6 +17,7 @@ ROWS = (
     {"workflow"},
     {"pipeline", "diagnosis", "inspection", "lint", "recheck", "report"},
     {"record", "acquisition", "foresight", "verification_data", "jobs", "provenance"},
+    {"assurance"},
     {"request"},
     {"repository"},
     {"storage", "engine"},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ovms_converter._version import __version__
+from ovms_converter.assurance import Assurance
 from ovms_converter.engine.job import ConvertedModel, Port
 from ovms_converter.errors import ModelError
 from ovms_converter.formats.base import SourceModel
@@ -143,12 +144,13 @@ def build_record(
     *,
     state: Mapping[str, Any] | None,
     asked: str,
+    assurance: Assurance,
     operations: Mapping[str, int],
 ) -> dict[str, Any]:
     """The record as JSON values. `converted` is None where the source was published as it is.
 
-    `asked` is the `request_digest`; `state` is what the store tells of the source, None if it tells nothing
-    sure. `operations` are the source's, by type.
+    `asked` is the `request_digest`; `assurance` tells how strongly the result was verified; `state` is what
+    the store tells of the source, None if it tells nothing sure. `operations` are the source's, by type.
     """
     graph = read_graph(converted.xml.read_bytes()) if converted else None
     mlflow = model.mlflow
@@ -185,6 +187,7 @@ def build_record(
         "outputs": _ports(converted.outputs) if converted else [],
         "operations": {"source": dict(operations), "result": dict(graph.counts) if graph else {}},
         "verification": converted.verified if converted else "not verified: published as it was",
+        "assurance": assurance.to_record(),
         "comparison": [asdict(output) for output in converted.comparison] if converted else [],
         "repairs": list(converted.repairs) if converted else [],
         "notes": list(converted.notes) if converted else [],

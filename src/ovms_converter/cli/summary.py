@@ -53,6 +53,7 @@ def outcome_document(outcome: "Outcome") -> dict[str, object]:
         "version": outcome.version,
         "published": outcome.published,
         "dry_run": outcome.dry_run,
+        "checked_again": outcome.checked_again,
         "source_format": outcome.source_format,
         "evidence": outcome.evidence,
         "inputs": [_port(port) for port in outcome.inputs],
@@ -94,7 +95,9 @@ def result_line(outcome: "Outcome") -> str:
         return f"version {outcome.version} (new)"
     if outcome.dry_run:
         return f"version {outcome.version} would be published; this was a dry run, nothing was written"
-    return f"version {outcome.version} is there already: same source, same parameters; nothing was written"
+    again = "it was verified again, and passed; " if outcome.checked_again else ""
+    same = "is there already: same source, same parameters"
+    return f"version {outcome.version} {same}; {again}nothing was written"
 
 
 def _times(outcome: "Outcome", seconds: float) -> str:

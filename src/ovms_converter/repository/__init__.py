@@ -11,7 +11,16 @@ graph.py       what an `.xml` tells without openvino: operations, inputs, output
 releases.py    the oldest OpenVINO that can read a graph
 """
 
-from ovms_converter.repository.publishing import ModelRepository, Published, Retired
+from ovms_converter.repository.publishing import Finished, ModelRepository, Published, Retired
 from ovms_converter.repository.versions import RECORD, SIGNATURE, Version, version_number
 
-__all__ = ["RECORD", "SIGNATURE", "ModelRepository", "Published", "Retired", "Version", "version_number"]
+__all__ = [
+    "RECORD",
+    "SIGNATURE",
+    "Finished",
+    "ModelRepository",
+    "Published",
+    "Retired",
+    "Version",
+    "version_number",
+]

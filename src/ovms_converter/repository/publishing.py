@@ -14,29 +14,41 @@ Only files that a record names are ever removed. A directory without a record is
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from ovms_converter.repository.versions import RECORD, Version, members, read_record, versions_of
 from ovms_converter.storage.base import PROBE, Destination, Progress
 
-__all__ = ["ModelRepository", "Published", "Retired"]
+__all__ = ["Finished", "ModelRepository", "Published", "Retired"]
 
 _ATTEMPTS = 20
 _ABANDONED_AFTER = timedelta(days=1)
 _MODEL_SUFFIXES = (".xml", ".onnx", ".pb", ".pdmodel", ".tflite")
 
 
+class Finished(NamedTuple):
+    """A finished version with its record."""
+
+    version: Version
+    record: Mapping[str, Any]
+
+
+WillDo: TypeAlias = Callable[[Finished], bool]
+"""Whether a version of the same fingerprint makes a new one superfluous."""
+
+
 @dataclass(frozen=True)
 class Published:
-    """The version that holds a result. `written` is False if another run had published the same meanwhile."""
+    """The version that holds a result: one that was `written`, or one that was `found` to be the same."""
 
     number: int
     written: bool
+    found: Finished | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,11 @@ class ModelRepository:
         """All versions, finished or not, lowest first."""
         return versions_of(self.destination.list())
 
-    def find(self, fingerprint: str) -> tuple[Version, dict[str, Any]] | None:
+    def find(self, fingerprint: str) -> Finished | None:
         """The newest finished version with its record, if it has this fingerprint."""
         return self._find(self.versions(), fingerprint)
 
-    def newest(self) -> tuple[Version, dict[str, Any]] | None:
+    def newest(self) -> Finished | None:
         """The newest finished version with its record."""
         return self._newest(self.versions())
 
@@ -69,12 +81,27 @@ class ModelRepository:
         """The number that a version would get now; see `publish`."""
         return self._number(wanted, {version.number for version in self.versions()})
 
-    def publish(self, files: Mapping[str, Path], wanted: str, progress: Progress) -> Published:
+    def would_publish(self, record: Mapping[str, Any], wanted: str, will_do: WillDo) -> Published:
+        """What `publish` would do now with a result of this record. Raises as it does."""
+        versions = self.versions()
+        same = self._find(versions, record["fingerprint"]) if wanted == "auto" else None
+        if same and will_do(same):
+            return Published(same.version.number, written=False, found=same)
+        return Published(self._number(wanted, {version.number for version in versions}), written=False)
+
+    def publish(
+        self,
+        files: Mapping[str, Path],
+        wanted: str,
+        progress: Progress,
+        will_do: WillDo = lambda _: True,
+    ) -> Published:
         """Publish files (name → local file, in the order to be written, the record first) as a new version.
 
         `wanted` is a number as text, "next" for the next free one, or "auto" for the newest version if its
-        record has the same fingerprint, else the next free one. Raises `AlreadyExistsError` if the wanted
-        number is taken. If another run takes the next number meanwhile, the one after it is tried.
+        record has the same fingerprint and it `will_do`, else the next free one. Raises `AlreadyExistsError`
+        if the wanted number is taken. If another run takes the next number meanwhile, the one after it is
+        tried.
         """
         fingerprint = None
         if wanted == "auto":
@@ -83,8 +110,8 @@ class ModelRepository:
         for _ in range(_ATTEMPTS):
             versions = self.versions()
             same = self._find(versions, fingerprint) if fingerprint else None
-            if same:
-                return Published(same[0].number, written=False)
+            if same and will_do(same):
+                return Published(same.version.number, written=False, found=same)
             number = self._number(wanted, refused | {version.number for version in versions})
             try:
                 self.destination.publish(str(number), files, progress)
@@ -146,15 +173,15 @@ class ModelRepository:
             left += [entry.path for entry in version.files.values() if entry.path not in known]
         return Retired(tuple(numbers), tuple(left))
 
-    def _find(self, versions: tuple[Version, ...], fingerprint: str) -> tuple[Version, dict[str, Any]] | None:
+    def _find(self, versions: tuple[Version, ...], fingerprint: str) -> Finished | None:
         found = self._newest(versions)
-        return found if found and found[1].get("fingerprint") == fingerprint else None
+        return found if found and found.record.get("fingerprint") == fingerprint else None
 
-    def _newest(self, versions: tuple[Version, ...]) -> tuple[Version, dict[str, Any]] | None:
+    def _newest(self, versions: tuple[Version, ...]) -> Finished | None:
         for version in reversed(versions):
             record = read_record(self.destination, version)
             if record is not None and version.holds(record):
-                return version, record
+                return Finished(version, record)
         return None
 
     def _number(self, wanted: str, taken: Iterable[int]) -> int:

@@ -1,0 +1,60 @@
+"""What one run tells while it goes on, and what it learns from that itself."""
+
+import threading
+from pathlib import Path
+
+from ovms_converter.events import Event, Listener, Note, Stage, StageFinished, StageStarted, StageTotal
+from ovms_converter.foresight import shortfalls
+from ovms_converter.request import ConversionRequest
+from ovms_converter.stages import Stages
+
+__all__ = ["Telling"]
+
+
+class Telling:
+    """Passes events on to the user's listener.
+
+    `stage`      reports a stage of this process
+    `seconds`    wall time of each stage that is through, of the child's too
+    `converted`  is set once the child has written the result
+    """
+
+    def __init__(self, request: ConversionRequest, listener: Listener) -> None:
+        self.seconds: dict[Stage, float] = {}
+        self.stage = Stages(self)
+        self.converted = threading.Event()
+        self._request = request
+        self._listener = listener
+        self._work: Path | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on. How large the source is tells what the rest will take."""
+        if isinstance(event, StageFinished):
+            self.seconds[event.stage] = event.seconds
+            if event.stage is Stage.CONVERT:
+                self.converted.set()
+        self._listener(event)
+        if isinstance(event, StageStarted | StageTotal) and event.stage is Stage.FETCH and event.total:
+            self.foresee(event.total)
+
+    def info(self, text: str) -> None:
+        """Tell a line that a user may want to read."""
+        self(Note("info", text))
+
+    def warn(self, text: str) -> None:
+        """Tell a line that a user should read."""
+        self(Note("warning", text))
+
+    def watch_room(self, work: Path) -> None:
+        """From now on, warn once if a disk or the memory looks too small; `work` holds temporary files."""
+        self._work = work
+
+    def foresee(self, source_bytes: int) -> None:
+        """Warn if a source of this size looks too large for this machine."""
+        if self._work is None:
+            return
+        found = list(shortfalls(self._request, source_bytes, self._work))
+        for shortfall in found:
+            self.warn(shortfall)
+        if found:
+            self._work = None
