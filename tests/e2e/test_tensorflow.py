@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 from served import assert_computes, download, run_command
 from servers import S3Bucket
+from tensorflow_models import made_by
 
 MAKER = Path(__file__).parent / "make_savedmodels.py"
 KINDS = (
@@ -27,11 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def savedmodels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("tensorflow", reason="TensorFlow has no package for this platform")
-    directory = tmp_path_factory.mktemp("savedmodels")
-    done = subprocess.run([sys.executable, MAKER, directory], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return directory
+    return made_by(MAKER, tmp_path_factory.mktemp("savedmodels"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,8 +1,6 @@
 """TensorFlow as the reference: SavedModels, frozen graphs and TFLite, whole, cut and with arguments."""
 
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from ovms_converter.errors import ModelError, UnsupportedModelError, Verificatio
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.frameworks.process import FrameworkProcess, run_reference
 from ovms_converter.optimizer.conversion import convert as read
+from tensorflow_models import made_by
 
 MAKER = Path(__file__).parent / "make_tensorflow_models.py"
 FORMATS = {".pb": "tensorflow.frozen", ".tflite": "tflite"}
@@ -27,11 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("tensorflow", reason="TensorFlow has no package for this platform")
-    directory = tmp_path_factory.mktemp("tensorflow")
-    done = subprocess.run([sys.executable, MAKER, directory], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return directory
+    return made_by(MAKER, tmp_path_factory.mktemp("tensorflow"))
 
 
 def asked(path: Path, directory: Path, verify: str = "compare", **arguments: str) -> ConversionJob:
@@ -120,9 +115,7 @@ def test_a_process_serves_many_inputs_and_survives_those_that_do_not_fit(
     np.testing.assert_allclose(two["scores"], 2 * one["scores"])
 
 
-def test_without_tensorflow_the_extra_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_tensorflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert reference.missing_extra("tensorflow.saved_model") == "tensorflow"
     assert reference.missing_extra("onnx") == "verify"
