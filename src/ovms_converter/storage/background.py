@@ -3,30 +3,18 @@ once; and several side by side.
 """
 
 import asyncio
-import atexit
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Coroutine, Sequence
-from functools import cache
 from typing import Any, TypeVar
+
+from ovms_converter.storage.native_threads import rest_before_exit
 
 __all__ = ["all_of", "run"]
 
 T = TypeVar("T")
 
 _LOOK_UP_SECONDS = 0.2
-
-_SETTLING_SECONDS = 0.05
-"""obstore's own threads let go of Python objects some microseconds after their work is done, for which they
-need the interpreter. If it is going down by then, they abort the process.
-"""
-
-
-@cache
-def _settle_at_exit() -> None:
-    """Have this process wait, before its interpreter goes down, until native threads have let go."""
-    atexit.register(time.sleep, _SETTLING_SECONDS)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -35,7 +23,7 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     The caller only waits, which works inside a running event loop too (a notebook's). What interrupts the
     wait, a signal handler's exception above all, cancels the work, and is raised when the work has stopped.
     """
-    _settle_at_exit()
+    rest_before_exit()
     results: list[T] = []
     errors: list[BaseException] = []
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[T]]] = []
