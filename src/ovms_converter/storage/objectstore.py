@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ovms_converter.errors import (
     AccessDeniedError,
+    ConverterError,
     LocationError,
     NotFoundError,
     ResourceError,
@@ -24,12 +25,16 @@ from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.forward import ForwardReader
 from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
+from ovms_converter.storage.nearby import CHECK, beside
 from ovms_converter.storage.publication import Original, Publication
 from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.store_errors import StoreNames
 from ovms_converter.storage.transfer import Download
 
 __all__ = ["ObjectDestination", "ObjectSource"]
+
+_PATIENCE = 5.0
+"""Seconds that an error may take to find out what is there instead."""
 
 
 class ObjectSource:
@@ -129,11 +134,22 @@ class ObjectSource:
         if not below and isinstance(head, BaseException):
             raise head
         if not below:
+            hint = await self._what_is_near()
             raise NotFoundError(
-                f"there is nothing at `{self.location}` on `{self._bucket.names.endpoint}`",
-                hint="check the spelling; a prefix needs at least one object below it",
+                f"there is nothing at `{self.location}` on `{self._bucket.names.endpoint}`", hint=hint
             )
         return Listing(False, tuple(sorted(below)))
+
+    async def _what_is_near(self) -> str:
+        """A hint, by one listing of what lies beside, if that does not take long."""
+        parent, _, name = self.location.path.rpartition("/")
+        if not name:
+            return CHECK
+        try:
+            names = await asyncio.wait_for(self._bucket.children(parent), _PATIENCE)
+        except (ConverterError, asyncio.TimeoutError):
+            return CHECK
+        return beside(name, names, str(self.location).rstrip("/").rpartition("/")[0])
 
     async def _head(self, key: str) -> Entry | None:
         return await self._bucket.head(key) if key else None
