@@ -111,7 +111,7 @@ def _json_parts(text: str) -> Iterator[str]:
     """The secret members of a JSON object, such as a service account's key or extra headers."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     for name, member in found.items():
         if isinstance(member, str) and name not in (

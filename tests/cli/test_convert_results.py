@@ -115,6 +115,7 @@ def test_json_is_one_document(command: CommandLine, fake: FakePipeline) -> None:
         "version": 3,
         "published": True,
         "dry_run": False,
+        "checked_again": False,
         "source_format": "onnx",
         "evidence": "`model.onnx` is an ONNX graph",
         "inputs": [

@@ -74,11 +74,11 @@ class _Group(click.Group):
             add_help_option=False,
         )
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         """In the order in which a newcomer needs them."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Import a command's module."""
         if cmd_name not in _COMMANDS:
             return None
@@ -99,7 +99,7 @@ class _Group(click.Group):
         advice = f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(_COMMANDS)}"
         raise click.UsageError(f"there is no command `{name}`{advice}", ctx)
 
-    def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002
+    def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002 - as above
         """The overview."""
         return _help()
 
@@ -122,7 +122,7 @@ def _first_settings(argv: Sequence[str]) -> Settings:
     return Settings(document="--json" in argv, log_format="json" if logs_json else "text")
 
 
-def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:  # noqa: ARG001 - as above
     if not wanted:
         return
     from importlib.metadata import version

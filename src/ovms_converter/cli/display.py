@@ -10,10 +10,15 @@ from ovms_converter.cli.output import Level, Output
 from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted, StageTotal
 from ovms_converter.units import duration, rate, size
 
-__all__ = ["Display", "JsonDisplay", "LineDisplay", "open_display"]
+__all__ = ["Display", "JsonDisplay", "LineDisplay", "level_of", "open_display"]
 
 _HEARTBEAT_SECONDS = 10.0
 _LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warning": Level.WARNING}
+
+
+def level_of(note: Note) -> Level:
+    """The level from which a note is shown."""
+    return _LEVELS[note.level]
 
 
 class Display(AbstractContextManager["Display"]):
@@ -96,7 +101,7 @@ class LineDisplay(Display):
 
     def show_note(self, event: Note) -> None:
         """A note, if the level lets it through."""
-        level = _LEVELS[event.level]
+        level = level_of(event)
         if self._output.shows(level):
             label = f"{self._output.label('warning')}: " if level is Level.WARNING else ""
             self._output.line(label + event.text)
@@ -140,7 +145,7 @@ class JsonDisplay(LineDisplay):
 
     def show_note(self, event: Note) -> None:
         """A note, if the level lets it through."""
-        level = _LEVELS[event.level]
+        level = level_of(event)
         if self._output.shows(level):
             self._output.record(level, event.text, {"event": "note"})
 

@@ -10,15 +10,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ovms_converter.cli.display import Display
-from ovms_converter.cli.output import Level, Output
+from ovms_converter.cli.display import Display, level_of
+from ovms_converter.cli.output import Output
 from ovms_converter.events import Event, Note, Stage, StageFinished, StageProgress, StageStarted, StageTotal
 from ovms_converter.units import duration, rate, size
 
 __all__ = ["LiveDisplay"]
 
 _NARROW = 72
-_LEVELS = {"debug": Level.DEBUG, "info": Level.INFO, "warning": Level.WARNING}
 
 
 @dataclass
@@ -75,7 +74,7 @@ class LiveDisplay(Display):
             row.seconds = event.seconds
             row.done = event.moved
             row.in_place = event.in_place
-        elif isinstance(event, Note) and self._output.shows(_LEVELS[event.level]):
+        elif isinstance(event, Note) and self._output.shows(level_of(event)):
             self._print(event)
 
     def _print(self, note: Note) -> None:

@@ -18,7 +18,7 @@ _COLOURS = {"error": "1;31", "warning": "1;33", "hint": "1;36"}
 
 
 class Level(IntEnum):
-    """How much is shown on stderr; each includes those below it in this list's reverse order."""
+    """How much is shown on stderr: lines of this level and of those after it."""
 
     DEBUG = 10
     INFO = 20

@@ -44,16 +44,17 @@ class Prediction:
 
 def digits() -> tuple[Digit, ...]:
     """The digits in the package, none of which the model was trained with."""
-    shown = json.loads((Path(__file__).parent / "digits.json").read_text())
+    shown = json.loads((Path(__file__).parent / "digits.json").read_text(encoding="utf-8"))
     return tuple(Digit(item["label"], tuple(map(tuple, item["pixels"]))) for item in shown)
 
 
 def classify(model: Path) -> list[Prediction]:
     """Ask a converted model about every digit, in a process of its own; `InternalError` if that fails."""
-    finished = subprocess.run(  # noqa: S603
+    finished = subprocess.run(  # noqa: S603 - this interpreter, and a path of ours
         [sys.executable, "-m", "ovms_converter.demo.digits", str(model)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
         check=False,
     )
     if finished.returncode:

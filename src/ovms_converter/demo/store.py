@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from ovms_converter.errors import RequestError
+from ovms_converter.errors import InternalError, RequestError
 from ovms_converter.storage import open_source
 from ovms_converter.storage.base import Entry
 from ovms_converter.storage.location import Location
@@ -43,7 +43,7 @@ class Store:
         with urllib3.PoolManager() as http:
             for path in sorted(path for path in directory.rglob("*") if path.is_file()):
                 key = f"{prefix}/{path.relative_to(directory).as_posix()}"
-                http.request("PUT", f"{self.endpoint}/{BUCKET}/{quote(key)}", body=path.read_bytes())
+                _put(http, f"{self.endpoint}/{BUCKET}/{quote(key)}", path.read_bytes())
 
     def entries(self, prefix: str) -> tuple[Entry, ...]:
         """What lies under a prefix."""
@@ -56,6 +56,12 @@ class Store:
     @staticmethod
     def _location(prefix: str) -> Location:
         return Location.parse(f"s3://{BUCKET}/{prefix}")
+
+
+def _put(http: urllib3.PoolManager, url: str, body: bytes = b"") -> None:
+    answer = http.request("PUT", url, body=body)
+    if answer.status != 200:
+        raise InternalError(f"the demo's own store answers {answer.status} to `{url}`")
 
 
 def _uncounted(count: int) -> None:
@@ -80,7 +86,7 @@ def throw_away_store() -> Iterator[Store]:
         host, port = server.get_host_and_port()
         store = Store(f"http://{host}:{port}")
         with urllib3.PoolManager() as http:
-            http.request("PUT", f"{store.endpoint}/{BUCKET}")
+            _put(http, f"{store.endpoint}/{BUCKET}")
         yield store
     finally:
         server.stop()

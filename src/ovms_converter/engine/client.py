@@ -55,11 +55,11 @@ class Engine:
     On Linux the child also ends when the thread that entered ends; elsewhere when this process does.
 
     Args:
-        scratch: a directory, made if it is missing; the child gets a new one of its own in it. listener: is
-        told of the stages CONVERT and VERIFY, and of all that the child prints (as debug notes). time_limit:
-        seconds of wall time for one job; None for no limit. memory_limit: bytes of private memory that the
-        child may take (RLIMIT_DATA: weights that are mapped from
-            files do not count); None for no limit.
+        scratch: a directory, made if it is missing; the child gets a new one of its own in it.
+        listener: is told of the stages CONVERT and VERIFY, and of all that the child prints (as debug notes).
+        time_limit: seconds of wall time for one job; None for no limit.
+        memory_limit: bytes of private memory that the child may take (RLIMIT_DATA: weights that are mapped
+            from files do not count); None for no limit.
         log_level: "DEBUG" and so on, for the child's own logging.
     """
 
@@ -117,9 +117,8 @@ class Engine:
 
         Raises:
             ConverterError: the child's own error; ModelError or VerificationError if the child crashed or
-            took too
-                long, ResourceError if memory or disk ran out, InternalError for a bug (the child's traceback
-                is its cause).
+                took too long, ResourceError if memory or disk ran out, InternalError for a bug (the child's
+                traceback is its cause).
         """
         child = self._child
         if child is None or child.stdin is None or child.stdout is None:

@@ -118,7 +118,7 @@ def _json(archive: zipfile.ZipFile, found: Records, name: str) -> dict[str, Any]
         raise CorruptModelError(f"`{name}` is too long, or compressed")
     try:
         value = json.loads(archive.read(found[name]))
-    except (UnicodeDecodeError, RecursionError, json.JSONDecodeError):
+    except (ValueError, RecursionError):
         raise CorruptModelError(f"`{name}` is no JSON text") from None
     if not isinstance(value, dict):
         raise CorruptModelError(f"`{name}` is no JSON object")

@@ -120,7 +120,7 @@ def _check_mapping(data: bytes, version: Version, graph: Graph | None, findings:
     try:
         mapping = json.loads(data)
         faults = _mapping_faults(mapping)
-    except ValueError:
+    except (ValueError, RecursionError):
         faults = ["it is no JSON"]
     for fault in faults:
         findings.warning("invalid-mapping", path, f"OVMS ignores the file: {fault}")

@@ -104,7 +104,7 @@ def read_record(destination: Destination, version: Version) -> dict[str, Any] | 
         return None
     try:
         record = json.loads(destination.read(f"{version.directory}/{RECORD}"))
-    except (ValueError, LocationError):
+    except (ValueError, RecursionError, LocationError):
         return None
     if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
         return None

@@ -55,10 +55,11 @@ def replace_file(target: Path, data: bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            # `mkstemp` makes a file for this user alone, and what reads it is another one.
             os.fchmod(descriptor, target.stat().st_mode if target.exists() else 0o644)
         Path(name).replace(target)
     except BaseException:
-        Path(name).unlink()
+        Path(name).unlink(missing_ok=True)
         raise
 
 

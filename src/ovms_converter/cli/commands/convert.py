@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_TRUE = ("true", "yes", "on", "1", "t", "y")
 _LEVELS = {
     "NOTSET": Level.DEBUG,
     "DEBUG": Level.DEBUG,
@@ -34,7 +33,6 @@ _LEVELS = {
     "WARNING": Level.WARNING,
     "ERROR": Level.ERROR,
     "CRITICAL": Level.ERROR,
-    "FATAL": Level.ERROR,
 }
 _TEXT = """\
 Convert the model at INPUT_MODEL to OpenVINO IR and publish it as the next
@@ -109,9 +107,11 @@ def _convert(session: Session, /, **values: object) -> int:
 
 def _settings(values: Mapping[str, object], given: Mapping[str, str]) -> Settings:
     """How to show things, from the command's own options and from `verbose` and `log_level`."""
+    from ovms_converter.optimizer.syntax import parse_flag
+
     if values["quiet"]:
         level = Level.ERROR
-    elif given.get("verbose", "").lower() in _TRUE:
+    elif "verbose" in given and parse_flag(given["verbose"], "verbose"):
         level = Level.DEBUG
     else:
         level = _LEVELS.get(given.get("log_level", "").upper(), Level.INFO)

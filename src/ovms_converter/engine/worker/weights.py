@@ -91,7 +91,7 @@ def _done(work: Callable[[], ov.Model]) -> ov.Model:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return work()
-    except (MemoryError, Exception) as error:
+    except Exception as error:
         resources = death.of_exception(error, "compressing the weights")
         raise resources or ModelError(
             f"NNCF cannot compress this model: {cause_of(error)}",
