@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -21,10 +22,11 @@ from ovms_converter.storage.archive import may_be_archive, unpacked
 from ovms_converter.storage.base import Entry, FetchedTree, Listing, Source
 from ovms_converter.storage.location import Location
 
-__all__ = ["Acquisition", "Meter", "SourceState", "StageReport", "directory_of"]
+__all__ = ["Acquisition", "Meter", "SourceState", "StageReport", "directory_of", "with_place"]
 
 _ARCHIVE_START = 512
 _SCRATCH = ".ovms-"
+_BY_PATH = re.compile(r"give one of them by its path, such as `<input_model>/[^`]*`")
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ class Acquisition:
             tree = unpacked(fetched, contents) or fetched
         files = formats.LocalFiles(tree.root, [file.path for file in tree.files])
         with stage(Stage.RECOGNISE, str(self._request.input)):
-            model = self._recognise(files)
+            model = self._recognise(files, unpacked=tree is not fetched)
             needed = {*model.needs, *self._companions(tree.root, model, files)}
         used = tuple(file for file in tree.files if file.path in needed)
         return replace(model, needs=tuple(file.path for file in used)), FetchedTree(tree.root, used)
@@ -211,12 +213,11 @@ class Acquisition:
         self._read.add(entry.path)
         return may_be_archive(self._source.read(entry.path, 0, _ARCHIVE_START))
 
-    def _recognise(self, files: Files) -> SourceModel:
+    def _recognise(self, files: Files, *, unpacked: bool = False) -> SourceModel:
         try:
             return formats.recognise(files, self._request.input_format, trusted=self._request.trust_source)
         except AmbiguousModelError as error:
-            hint = (error.hint or "").replace("<input_model>", str(self._request.input).rstrip("/"))
-            raise AmbiguousModelError(error.message, hint=hint) from None
+            raise with_place(error, self._request.input, archive=unpacked) from None
 
     def _companions(self, root: Path, model: SourceModel, files: Files) -> list[str]:
         """What the graph refers to and is not here yet; refuses a graph that cannot be converted."""
@@ -254,6 +255,14 @@ def _sum(sizes: Sequence[int | None]) -> int | None:
     """Bytes in all; None if one of the sizes is not known."""
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
+
+
+def with_place(error: AmbiguousModelError, location: Location, *, archive: bool) -> AmbiguousModelError:
+    """The error with a path that can be given as it is; of what is in an archive there is none."""
+    hint = error.hint or ""
+    if archive:
+        hint = _BY_PATH.sub("unpack it, and give one of them by its path", hint)
+    return AmbiguousModelError(error.message, hint=hint.replace("<input_model>", str(location).rstrip("/")))
 
 
 def directory_of(location: Location) -> Location:

@@ -10,7 +10,7 @@ from ovms_converter.units import duration, size
 
 if TYPE_CHECKING:
     from ovms_converter.formats.base import TensorSpec
-    from ovms_converter.inspection.report import InputReport, Inspection, Published
+    from ovms_converter.inspection.report import Archive, InputReport, Inspection, Published
 
 __all__ = ["inspection_lines"]
 
@@ -64,6 +64,8 @@ def _model(found: "Inspection") -> Iterator[_Row]:
         yield "because", [model.evidence]
         if model.producer:
             yield "producer", [model.producer]
+    if found.archive:
+        yield "archive", [_archive(found.archive)]
     mlflow = found.mlflow
     if mlflow:
         flavors = [*sorted(mlflow.flavors), *(["python_function"] if mlflow.python_function else [])]
@@ -75,6 +77,13 @@ def _model(found: "Inspection") -> Iterator[_Row]:
             yield "", [_signature("its signature", (ends[0], ends[1]))]
     if found.model_bytes:
         yield "size", [size(found.model_bytes)]
+
+
+def _archive(archive: "Archive") -> str:
+    if archive.files is None or archive.bytes is None:
+        return archive.kind
+    plural = "" if archive.files == 1 else "s"
+    return f"{archive.kind} of {archive.files} file{plural}, {size(archive.bytes)} unpacked"
 
 
 def _graph(found: "Inspection") -> Iterator[_Row]:

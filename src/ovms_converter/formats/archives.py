@@ -3,6 +3,7 @@
 import io
 import lzma
 import struct
+import sys
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class WindowFile(io.RawIOBase):
     Raises `OSError` for a read that would be more than `limit` bytes in all.
     """
 
-    def __init__(self, window: Window, limit: int) -> None:
+    def __init__(self, window: Window, limit: int = sys.maxsize) -> None:
         self._window = window
         self._left = limit
         self._at = 0

@@ -2,19 +2,20 @@
 
 import posixpath
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TypeVar
 
 from ovms_converter import formats
-from ovms_converter.acquisition import directory_of
+from ovms_converter.acquisition import directory_of, with_place
 from ovms_converter.coverage import Operations, coverage, has_rule, workaround
 from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
-from ovms_converter.formats.base import ModelDescription, SourceModel
+from ovms_converter.formats.base import Files, ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
 from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.native import IR
 from ovms_converter.formats.tree import Tree
+from ovms_converter.inspection.archives import HEAD, archive_kind, open_archive
 from ovms_converter.inspection.details import companions, details
 from ovms_converter.inspection.forecast import forecast
 from ovms_converter.inspection.programs import executable_content
@@ -25,10 +26,11 @@ from ovms_converter.inspection.published import (
     with_graph,
 )
 from ovms_converter.inspection.reading import CountedFiles
-from ovms_converter.inspection.report import Inspection, UnsupportedOperation
+from ovms_converter.inspection.report import Archive, Inspection, UnsupportedOperation
 from ovms_converter.inspection.shapes import input_report, shape_advice
 from ovms_converter.storage import open_source
-from ovms_converter.storage.base import Listing
+from ovms_converter.storage.archive_rules import TooMuchError
+from ovms_converter.storage.base import Listing, Source
 from ovms_converter.storage.location import Location
 
 __all__ = ["inspect"]
@@ -36,10 +38,8 @@ __all__ = ["inspect"]
 _STORES = ("s3", "gs", "az")
 _WRITTEN = (*_STORES, "file")
 
-_UNPACKED = ("archive.zip", "archive.tar", "archive.gzip")
-"""What a conversion unpacks if a location is such a file; elsewhere in a tree it is none of these."""
-
-_ARCHIVE_ADVICE = "`convert` fetches and unpacks an archive, and only then sees what model is in it"
+_ROWS = {"zip": "archive.zip", "tar": "archive.tar", "tar.gz": "archive.gzip"}
+"""The formats of archives that a conversion unpacks."""
 
 _Result = TypeVar("_Result")
 
@@ -62,22 +62,35 @@ def inspect(location: str, *, environ: Mapping[str, str], input_format: str = "a
             f"there is nothing at `{place}`",
             hint="check the spelling; a prefix needs at least one object below it",
         )
-    with closing(CountedFiles(source, listing)) as files:
-        return _Examination(place, listing, files, input_format).inspection()
+    with closing(CountedFiles(source, listing)) as files, ExitStack() as resources:
+        return _Examination(source, place, listing, files, input_format, resources).inspection()
 
 
 class _Examination:
     """One inspection and what it has learned so far."""
 
-    def __init__(self, place: Location, listing: Listing, files: CountedFiles, input_format: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        place: Location,
+        listing: Listing,
+        counted: CountedFiles,
+        input_format: str,
+        resources: ExitStack,
+    ) -> None:
+        self.source = source
         self.place = place
         self.listing = listing
-        self.files = files
+        self.counted = counted
+        self.files: Files = counted
+        self.archive: Archive | None = None
+        self.excess = ""
         self.input_format = input_format
+        self.resources = resources
         self.refusal: ModelError | None = None
 
     def inspection(self) -> Inspection:
-        sizes = self.files.sizes()
+        sizes = self.counted.sizes()
         known = [size for size in sizes.values() if size is not None]
         found = Inspection(
             location=str(self.place),
@@ -89,14 +102,43 @@ class _Examination:
         )
         if found.published and all(is_published(path, self.place.name) for path in sizes):
             found = self._published(found)
-        else:
+        elif self._opened():
             found = self._source(found)
+        if self.excess or (self.archive and self.archive.files is None):
+            found = self._unread(found)
         return replace(
             found,
-            bytes_read=self.files.bytes_read,
-            requests=self.files.requests,
+            archive=self.archive,
+            bytes_read=self.counted.bytes_read,
+            requests=self.counted.requests,
             refusal=self.refusal,
         )
+
+    def _opened(self) -> bool:
+        """Look into an archive; False if it is refused, or would cost too much."""
+        if not self.listing.is_file:
+            return True
+        (entry,) = self.listing.entries
+        found = self._tried(lambda: open_archive(self.source, entry, self.counted, self.resources))
+        if found is not None:
+            self.archive, self.excess = found.archive, found.excess
+            self.files = found.files or self.files
+        elif self.refusal:
+            self.archive = Archive(archive_kind(self.counted.read(entry.path, 0, HEAD)), None, None)
+        return self.refusal is None and not self.excess
+
+    def _unread(self, found: Inspection) -> Inspection:
+        """What can be said of an archive that is refused, or not looked into to its end."""
+        assert self.archive is not None
+        row = formats.format_named(_ROWS[self.archive.kind])
+        told = ModelDescription(row.name, row.title, "its first bytes are those of one")
+        found = replace(
+            found, description=found.description or told, convertible=self.refusal is None, command=()
+        )
+        if self.refusal:
+            return found
+        advice = f"{self.excess}: `convert` takes the archive whole"
+        return replace(found, advice=(advice,), command=self._command(()))
 
     def _published(self, found: Inspection) -> Inspection:
         assert found.published is not None
@@ -115,18 +157,16 @@ class _Examination:
         if model is None:
             return found
         row = formats.format_named(model.format)
-        unpacked = self.listing.is_file and model.format in _UNPACKED
-        if not unpacked:
-            self._tried(lambda: row.confirm(tree, model))
-            if isinstance(row, FrameworkFormat):
-                self._tried(lambda: row.check_trust(tree, model))
+        self._tried(lambda: row.confirm(tree, model))
+        if isinstance(row, FrameworkFormat):
+            self._tried(lambda: row.check_trust(tree, model))
         description = self._tried(lambda: describe(self.files, model))
         found = replace(
             found,
             path=model.path,
             mlflow=model.mlflow,
             model_bytes=sum(self.files.sizes()[path] or 0 for path in model.needs),
-            executable=executable_content(tree, model),
+            executable=self._tried(lambda: executable_content(tree, model)) or (),
         )
         if description:
             found = self._described(found, description)
@@ -134,8 +174,6 @@ class _Examination:
                 found = self._detailed(found, tree, model, description)
         if model.format == IR.name and description:
             found = self._described(found, with_graph(description, self.files, model.path))
-        if unpacked:
-            found = replace(found, advice=(_ARCHIVE_ADVICE,), command=self._command(()))
         return replace(found, convertible=self.refusal is None)
 
     def _described(self, found: Inspection, description: ModelDescription) -> Inspection:
@@ -162,9 +200,10 @@ class _Examination:
         expected = forecast(
             seen.weights,
             format=model.format,
-            source_bytes=source_bytes,
+            source_bytes=(found.total_bytes or 0) if self.archive else source_bytes,
             remote=self.place.is_remote,
             stored=self.place.scheme in _STORES,
+            unpacked_bytes=(self.archive.bytes or 0) if self.archive else 0,
         )
         return replace(
             found,
@@ -184,7 +223,7 @@ class _Examination:
         if shown != self.place.text:
             return ()
         if self.place.scheme not in _WRITTEN:
-            target = f"./{posixpath.splitext(self.place.name)[0] or 'model'}-ovms"
+            target = f"./{posixpath.splitext(self.place.name.removesuffix('.gz'))[0] or 'model'}-ovms"
         elif self.listing.is_file:
             target = f"{posixpath.splitext(shown.removesuffix('.gz'))[0]}-ovms"
         else:
@@ -202,10 +241,11 @@ class _Examination:
         try:
             return step()
         except AmbiguousModelError as error:
-            hint = (error.hint or "").replace("<input_model>", str(self.place).rstrip("/"))
-            self.refusal = self.refusal or AmbiguousModelError(error.message, hint=hint)
+            self.refusal = self.refusal or with_place(error, self.place, archive=self.archive is not None)
         except ModelError as error:
             self.refusal = self.refusal or error
+        except TooMuchError as excess:
+            self.excess = self.excess or str(excess)
         return None
 
 

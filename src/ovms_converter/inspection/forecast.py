@@ -32,18 +32,24 @@ def weight_kinds(weights: Iterable[tuple[str, int, int]]) -> tuple[WeightKind, .
 
 
 def forecast(
-    weights: Sequence[WeightKind], *, format: str, source_bytes: int, remote: bool, stored: bool
+    weights: Sequence[WeightKind],
+    *,
+    format: str,
+    source_bytes: int,
+    remote: bool,
+    stored: bool,
+    unpacked_bytes: int = 0,
 ) -> Forecast:
     """Bytes that a conversion of a model of a format takes.
 
-    `source_bytes` is what must be fetched from a `remote` source. `stored`: the result goes to an object
-    store, so it lies on this machine's disk first.
+    `source_bytes` is what must be fetched from a `remote` source, `unpacked_bytes` what comes out of it.
+    `stored`: the result goes to an object store, so it lies on this machine's disk first.
     """
     output = sum(kind.bytes for kind in weights)
     half = sum(2 * kind.elements if kind.type in _HALVED else kind.bytes for kind in weights)
     download = source_bytes if remote else 0
     memory = MEMORY + _HELD.get(format, 0) * output
-    return Forecast(download, output, half, memory, download + (output if stored else 0))
+    return Forecast(download, output, half, memory, download + unpacked_bytes + (output if stored else 0))
 
 
 def elements(shape: Sequence[int | None] | None) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ovms_converter.errors import ConverterError, CorruptModelError, LocationError
-from ovms_converter.formats.base import ModelDescription, TensorSpec
-from ovms_converter.inspection.reading import CountedFiles
+from ovms_converter.formats.base import Files, ModelDescription, TensorSpec
 from ovms_converter.inspection.report import Published
 from ovms_converter.repository import RECORD, version_number
 from ovms_converter.repository.graph import GraphPort, read_graph
@@ -19,7 +18,7 @@ _GRAPH_LIMIT = 64 << 20
 _MEMBERS = (".xml", ".bin", ".mapping")
 
 
-def find_published(files: CountedFiles, name: str) -> Published | None:
+def find_published(files: Files, name: str) -> Published | None:
     """The versions below a location whose last part is `name`; the location may be one version itself.
 
     Where several directories hold versions, those nearest to the location count.
@@ -65,7 +64,7 @@ def is_published(path: str, name: str) -> bool:
     )
 
 
-def _record(files: CountedFiles, directory: str) -> Mapping[str, object] | None:
+def _record(files: Files, directory: str) -> Mapping[str, object] | None:
     try:
         record = json.loads(files.read(posixpath.join(directory, RECORD), 0, _RECORD_LIMIT))
     except (ValueError, RecursionError, ConverterError):
@@ -73,7 +72,7 @@ def _record(files: CountedFiles, directory: str) -> Mapping[str, object] | None:
     return record if isinstance(record, dict) else None
 
 
-def published_description(found: Published, files: CountedFiles) -> ModelDescription:
+def published_description(found: Published, files: Files) -> ModelDescription:
     """The newest version as its record tells it; as its graph does, if there is no record."""
     record = found.record or {}
     versions = record.get("versions")
@@ -95,7 +94,7 @@ def published_description(found: Published, files: CountedFiles) -> ModelDescrip
     return with_graph(description, files, posixpath.join(found.place, graph))
 
 
-def with_graph(description: ModelDescription, files: CountedFiles, path: str) -> ModelDescription:
+def with_graph(description: ModelDescription, files: Files, path: str) -> ModelDescription:
     """A description with the inputs and outputs that an `.xml` tells; as it was if that cannot be read."""
     try:
         graph = read_graph(files.read(path, 0, _GRAPH_LIMIT))

@@ -17,6 +17,9 @@ _SMALL = 32 << 10
 _AHEAD = 16
 """Requests that are under way at once for what is likely needed next."""
 
+_HELD = 64 << 20
+"""Bytes of a file that are kept; of what is more, the oldest are asked for again if anybody wants them."""
+
 _PATIENCE = 4
 """No more guesses are made for a file when there were so many wrong ones more than right ones."""
 
@@ -38,6 +41,17 @@ class _File:
     coming: dict[int, tuple[int, Future[bytes]]] = field(default_factory=dict)
     jumps: Jumps = field(default_factory=Jumps)
     wrong: int = 0
+    held: int = 0
+
+    def keep(self, start: int, block: bytes) -> bytes:
+        """Keep a block, and the oldest ones no longer where there are too many bytes."""
+        self.held += len(block) - len(self.blocks.pop(start, b""))
+        self.blocks[start] = block
+        for oldest in list(self.blocks)[:-1]:
+            if self.held <= _HELD:
+                break
+            self.held -= len(self.blocks.pop(oldest))
+        return block
 
 
 class CountedFiles:
@@ -76,19 +90,18 @@ class CountedFiles:
         if end is not None and (known := self._known(path, file, start, end)) is not None:
             return known
         if size is not None and size <= _SMALL:
-            file.blocks[0] = self._asked(path, 0, size)
+            file.keep(0, self._asked(path, 0, size))
             return file.blocks[0][start:end]
         self._drop(file)
         if end is not None:
             self._ask_ahead(path, file, start, end - start)
-        file.blocks[start] = self._asked(path, start, None if end is None else end - start)
-        return file.blocks[start]
+        return file.keep(start, self._asked(path, start, None if end is None else end - start))
 
     def _known(self, path: str, file: _File, start: int, end: int) -> bytes | None:
         """Bytes that were read before, or that are on their way."""
         for at, (behind, future) in list(file.coming.items()):
             if at <= start and end <= behind:
-                file.blocks[at] = future.result()
+                file.keep(at, future.result())
                 del file.coming[at]
                 file.wrong -= 1
                 self._ask_ahead(path, file, start, end - start)
@@ -108,6 +121,11 @@ class CountedFiles:
             if at > place and not any(abs(at - other) < 2 * SLACK for other in held):
                 file.coming[at] = at + wanted, self._pool.submit(self._source.read, path, at, wanted)
                 self._count(path, at, wanted)
+
+    def count(self, fetched: int) -> None:
+        """Count a file of so many bytes that was fetched whole, past this."""
+        self.requests += 1
+        self.bytes_read += fetched
 
     def _drop(self, file: _File) -> None:
         """Forget what was asked for and not needed: a reader that is elsewhere does not come back."""

@@ -9,6 +9,7 @@ from ovms_converter.errors import ModelError
 from ovms_converter.formats.base import MLflowModel, ModelDescription, TensorSpec
 
 __all__ = [
+    "Archive",
     "ExecutableContent",
     "Forecast",
     "InputReport",
@@ -18,6 +19,19 @@ __all__ = [
     "WeightKind",
     "inspection_document",
 ]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What the model lies in.
+
+    `kind`   `zip`, `tar` or `tar.gz`
+    `files`  how many are in it, and `bytes` all of them unpacked; None if that would cost too much to tell
+    """
+
+    kind: str
+    files: int | None
+    bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,8 @@ class Inspection:
     """Everything that could be learned of what is at a location.
 
     `location`     redacted
-    `path`         the model's, relative to the location; "" is the location itself
+    `archive`      what a conversion unpacks first, if the location is an archive
+    `path`         the model's, relative to the location or in the archive; "" is all of it
     `convertible`  whether `convert` takes it, as far as could be seen; `refusal` says why not
     `total_bytes`  of all files that are listed; None if the store does not tell
     `model_bytes`  of the files that belong to the model
@@ -128,6 +143,7 @@ class Inspection:
     total_bytes: int | None
     bytes_read: int
     requests: int
+    archive: Archive | None = None
     path: str = ""
     convertible: bool = False
     description: ModelDescription | None = None
@@ -153,6 +169,7 @@ def inspection_document(found: Inspection) -> dict[str, object]:
         "location": found.location,
         "files": found.files,
         "bytes": found.total_bytes,
+        "archive": vars(found.archive) if found.archive else None,
         "model": _model(found, model) if model else None,
         "mlflow": _mlflow(found.mlflow) if found.mlflow else None,
         "executable_content": [vars(item) | {"found": list(item.found)} for item in found.executable],

@@ -105,6 +105,11 @@ class Source(Protocol):
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
 
+    def reads_parts(self, path: str) -> bool:
+        """Whether a part of a file costs less than the whole; False where a server turned out to ignore
+        ranges, or does not tell how large the file is.
+        """
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
         """Bring these files below `directory` (an empty directory of ours; local sources ignore it).
 

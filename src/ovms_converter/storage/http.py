@@ -65,6 +65,10 @@ class HttpSource:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
         return self._resource(path).read(start, length)
 
+    def reads_parts(self, path: str) -> bool:
+        """See `Source.reads_parts`."""
+        return self._resource(path).reads_parts
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
         """Bring these files below `directory`, several at once, large ones in parts at once."""
 

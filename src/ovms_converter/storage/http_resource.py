@@ -49,6 +49,12 @@ class Resource:
         return self._head
 
     @property
+    def reads_parts(self) -> bool:
+        """Whether a part of the file can be asked for, by its end as well."""
+        head = self.head()
+        return head.ranges and head.size is not None
+
+    @property
     def mark(self) -> str | None:
         """What `is_still` knows these bytes by: a strong ETag that lasts, and where a redirect led.
 

@@ -110,6 +110,10 @@ class LocalSource:
             file.seek(start)
             return file.read(-1 if length is None else length)
 
+    def reads_parts(self, path: str) -> bool:  # noqa: ARG002
+        """See `Source.reads_parts`."""
+        return True
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:  # noqa: ARG002
         """See `Source.fetch`: nothing is copied, and everything is there at once."""
         files = []

@@ -56,6 +56,10 @@ class MlflowSource:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
         return self._source().read(path, start, length)
 
+    def reads_parts(self, path: str) -> bool:
+        """See `Source.reads_parts`."""
+        return self._source().reads_parts(path)
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
         """Bring these files below `directory`."""
         return self._source().fetch(paths, directory, progress)

@@ -46,6 +46,11 @@ class ArtifactSource:
         place, _ = self._place(path)
         return self._server.artifact(place).read(start, length)
 
+    def reads_parts(self, path: str) -> bool:
+        """See `Source.reads_parts`."""
+        place, _ = self._place(path)
+        return self._server.artifact(place).reads_parts
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
         """Bring these files below `directory`. Their sizes must be those that the server tells."""
 

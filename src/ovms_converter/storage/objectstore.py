@@ -60,6 +60,10 @@ class ObjectSource:
         """See `Source.read`."""
         return background.run(lambda: self._read(path, start, length))
 
+    def reads_parts(self, path: str) -> bool:  # noqa: ARG002
+        """See `Source.reads_parts`: the first read shows whether the server ignores ranges."""
+        return self._bucket.ranges
+
     def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
         """See `Source.fetch`: digests are taken while the bytes pass, and compared with the store's where
         it has one.
