@@ -120,8 +120,8 @@ def test_an_etag_that_is_no_digest_is_no_damage(s3_open: S3Bucket, tmp_path: Pat
     s3_open.put("m/g", b"12345")
     found = open_source(Location.parse(s3_open.url("m")), s3_open.environ())
     bucket = vars(found)["_bucket"]
-    assert asyncio.run(bucket.etag_is_digest("m/g"))
-    assert not asyncio.run(bucket.etag_is_digest("m/f"))
+    assert asyncio.run(bucket.md5_is_digest("m/g"))
+    assert not asyncio.run(bucket.md5_is_digest("m/f"))
 
 
 @pytest.mark.slow

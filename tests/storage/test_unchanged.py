@@ -195,7 +195,6 @@ class Memory:
     """A bucket in memory; `tag` makes an ETag of an object's content and of how many were written before."""
 
     names = StoreNames("s3://bucket", "http://store", None, "")
-    etag_is_md5 = False
     ranges = True
 
     def __init__(self, by_content: bool) -> None:
@@ -233,7 +232,7 @@ class Memory:
     async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         raise NotImplementedError
 
-    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
+    async def put_file(self, key: str, path: Path, progress: Progress) -> str | None:
         raise NotImplementedError
 
     async def copy(self, key: str, target: str) -> None:
@@ -242,7 +241,10 @@ class Memory:
     async def delete(self, keys: Sequence[str]) -> None:
         raise NotImplementedError
 
-    async def etag_is_digest(self, key: str) -> bool:
+    async def md5(self, key: str, entry: Entry) -> str | None:
+        return None
+
+    async def md5_is_digest(self, key: str) -> bool:
         return False
 
     def _entry(self, key: str) -> Entry:

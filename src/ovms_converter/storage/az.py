@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ovms_converter.errors import RequestError
+from ovms_converter.storage.az_bucket import AzureBucket, signed_by_key, signed_by_store, with_token
 from ovms_converter.storage.base import Side
-from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import Setting, first
 from ovms_converter.storage.location import Location
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AzureAccess", "explain", "open_destination", "open_source"]
 
 _ADVICE = "set `AZURE_STORAGE_CONNECTION_STRING`, or `AZURE_STORAGE_ACCOUNT` and `AZURE_STORAGE_KEY`"
+_LARGE = 8 << 20
 _EMULATOR = (
     "AccountName=devstoreaccount1;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;AccountKey="
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -105,7 +106,7 @@ class AzureAccess:
             network,
         )
 
-    def bucket(self, location: Location) -> ObstoreBucket:
+    def bucket(self, location: Location) -> AzureBucket:
         """The container of a location."""
         names = StoreNames(
             bucket=f"az://{location.container}",
@@ -114,7 +115,17 @@ class AzureAccess:
             advice=_ADVICE,
         )
         patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
-        return ObstoreBucket(patient, once, names)
+        base = f"{self.endpoint.value}/{location.container}"
+        if self.kind in ("access_key", "sas_token", ""):
+            secret = self.secrets[0].value if self.secrets else ""
+            signed = (
+                signed_by_key(base, self.account.value, location.container, secret)
+                if self.kind == "access_key"
+                else with_token(base, secret)
+            )
+            return AzureBucket(patient, once, names, signed, self.network)
+        # Each of these URLs costs a request for a key.
+        return AzureBucket(patient, once, names, signed_by_store(patient, names), self.network, _LARGE)
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""

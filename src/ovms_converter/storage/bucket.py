@@ -1,6 +1,7 @@
 """One bucket of an object store: the few requests that the rest of this room makes of it, through obstore."""
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -35,6 +36,8 @@ PARTS_AT_ONCE = 4
 MAX_ENTRIES = 200_000
 """More objects than any model has: a prefix that is too short is told, not listed for an hour."""
 
+_MD5 = re.compile(r'"([0-9a-f]{32})"')
+
 T = TypeVar("T")
 
 
@@ -42,8 +45,6 @@ class Bucket(Protocol):
     """Requests to one bucket; keys are literal. All raise errors of this package."""
 
     names: StoreNames
-    etag_is_md5: bool
-    """Whether an ETag of 32 hex digits is the MD5 of the bytes."""
     ranges: bool
     """False once the server was seen to send the whole object when a part was asked for."""
 
@@ -74,8 +75,10 @@ class Bucket(Protocol):
         tell.
         """
 
-    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
-        """Store a large file in parts, with bounded memory."""
+    async def put_file(self, key: str, path: Path, progress: Progress) -> str | None:
+        """Store a large file in parts, with bounded memory. The MD5 of what was sent, in hex digits, where
+        only `md5` tells whether it has arrived so.
+        """
 
     async def copy(self, key: str, target: str) -> None:
         """Let the store copy one of its objects to another key."""
@@ -83,8 +86,13 @@ class Bucket(Protocol):
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is gone already is no error."""
 
-    async def etag_is_digest(self, key: str) -> bool:
-        """Whether this object's ETag really is its MD5: keys of the store's own encryption change that."""
+    async def md5(self, key: str, entry: Entry) -> str | None:
+        """The MD5, in hex digits, that the store tells of the object that `entry` told of, None if it does
+        not.
+        """
+
+    async def md5_is_digest(self, key: str) -> bool:
+        """Whether what `md5` told really is the MD5: keys of the store's own encryption change an ETag."""
 
 
 def quoted_etag(etag: str | None) -> str | None:
@@ -116,7 +124,7 @@ class ObstoreBucket:
         self._patient = patient
         self._once = once
         self.names = names
-        self.etag_is_md5 = etag_is_md5
+        self._etag_is_md5 = etag_is_md5
         self.ranges = True
         self._probe_encryption = probe_encryption
         self._without_keys = without_keys
@@ -215,8 +223,8 @@ class ObstoreBucket:
                     return
             await put_async(self._once, key, data, use_multipart=False)
 
-    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
-        """See `Bucket.put_file`."""
+    async def put_file(self, key: str, path: Path, progress: Progress) -> str | None:
+        """See `Bucket.put_file`. Amazon's servers compare each part with the digest in its signature."""
         from obstore import put_async
 
         part = max(PART, -(-path.stat().st_size // 9_000))
@@ -228,6 +236,7 @@ class ObstoreBucket:
                     progress(len(data))
 
             await put_async(self._patient, key, chunks(), chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+        return None
 
     async def copy(self, key: str, target: str) -> None:
         """See `Bucket.copy`. The store may be silent for long; who waits in vain sends the bytes himself."""
@@ -244,8 +253,13 @@ class ObstoreBucket:
             with contextlib.suppress(NotFoundError), self.told(key):
                 await delete_async(self._patient, key)
 
-    async def etag_is_digest(self, key: str) -> bool:
-        """See `Bucket.etag_is_digest`."""
+    async def md5(self, key: str, entry: Entry) -> str | None:  # noqa: ARG002
+        """See `Bucket.md5`: where the store makes its ETags so."""
+        found = _MD5.fullmatch(entry.etag or "") if self._etag_is_md5 else None
+        return found[1] if found else None
+
+    async def md5_is_digest(self, key: str) -> bool:
+        """See `Bucket.md5_is_digest`."""
         return self._probe_encryption is None or await self._probe_encryption(key)
 
     @contextlib.contextmanager

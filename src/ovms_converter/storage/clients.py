@@ -18,9 +18,9 @@ from ovms_converter.storage.proxies import proxy_for
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["ask", "client_options", "client_retries", "own_settings_only", "probe_encryption"]
+__all__ = ["ask", "client_options", "client_retries", "connections", "own_settings_only", "probe_encryption"]
 
 
 def client_options(url: str, network: Network) -> "ClientConfig":
@@ -63,16 +63,29 @@ def probe_encryption(
     """A function that tells whether an object's ETag is its MD5: not if the store encrypts with keys of its
     own.
 
-    obstore shows no such headers, so it signs a URL and the request is made here.
+    obstore shows no such headers, so it signs a URL and the request is made here. Who may not sign one cannot
+    tell.
     """
 
     async def etag_is_md5(key: str) -> bool:
         from obstore import sign_async
+        from obstore.exceptions import BaseError
 
-        url = await sign_async(store, "HEAD", key, timedelta(minutes=5))
+        try:
+            url = await sign_async(store, "HEAD", key, timedelta(minutes=5))
+        except BaseError:
+            return False
         return await asyncio.to_thread(_has_plain_etag, url, network)
 
     return etag_is_md5
+
+
+_OWN_KEYS = (
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-goog-encryption-algorithm",
+    "x-goog-encryption-kms-key-name",
+)
+"""Headers of an object that is encrypted with a key that is not the store's own."""
 
 
 def _has_plain_etag(url: str, network: Network) -> bool:
@@ -82,8 +95,8 @@ def _has_plain_etag(url: str, network: Network) -> bool:
         headers = ask("HEAD", url, network, patience=2).headers
     except HTTPError:
         return True
-    kind = headers.get("x-amz-server-side-encryption", "")
-    return not kind.startswith("aws:kms") and "x-amz-server-side-encryption-customer-algorithm" not in headers
+    amazon = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return not amazon and not any(name in headers for name in _OWN_KEYS)
 
 
 def ask(
@@ -101,17 +114,29 @@ def ask(
     """
     import urllib3
 
+    retries = urllib3.Retry(
+        patience, backoff_factor=0.3, status_forcelist=(429, 500, 503), raise_on_status=False
+    )
+    with connections(url, network) as pool:
+        return pool.request(method, url, headers=headers, body=body, redirect=False, retries=retries)
+
+
+def connections(url: str, network: Network | None, at_once: int = 1) -> "PoolManager":
+    """Connections of our own to the server at `url`, so many of them kept. Without a `network` they go
+    straight.
+
+    Raises `RequestError` for a proxy of another kind than HTTP's.
+    """
+    import urllib3
+
     options: dict[str, Any] = {
         "cert_reqs": "CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
         "ca_certs": network.ca_bundle.value if network and network.ca_bundle else None,
         "timeout": network.idle_seconds if network else 10,
-        "retries": urllib3.Retry(
-            patience, backoff_factor=0.3, status_forcelist=(429, 500, 503), raise_on_status=False
-        ),
+        "maxsize": at_once,
     }
     proxy = proxy_for(HttpUrl.parse(url), network.proxies) if network else None
-    with urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options) as pool:
-        return pool.request(method, url, headers=headers, body=body, redirect=False)
+    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
 
 _ENVIRONMENT = threading.Lock()

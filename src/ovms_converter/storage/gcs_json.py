@@ -7,6 +7,7 @@ emulators behind it; obstore speaks the XML API, which few of them know. No cred
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
@@ -36,8 +37,6 @@ _UPLOAD_PART = 8 << 20
 
 class JsonBucket:
     """Requests to one bucket; see `Bucket`. An ETag is made from `md5Hash`, where the emulator tells it."""
-
-    etag_is_md5 = True
 
     def __init__(self, bucket: str, base_url: str) -> None:
         import urllib3
@@ -119,7 +118,7 @@ class JsonBucket:
                 raise AlreadyExistsError(f"`{self.names.bucket}/{key}` exists already")
         await self._json("POST", f"/upload/storage/v1/b/{self._bucket}/o?{urlencode(query)}", key, body=data)
 
-    async def put_file(self, key: str, path: Path, progress: Progress) -> None:
+    async def put_file(self, key: str, path: Path, progress: Progress) -> str | None:
         """See `Bucket.put_file`: a resumable upload, one part after the other."""
         size = path.stat().st_size
         query = urlencode({"uploadType": "resumable", "name": key})
@@ -128,14 +127,17 @@ class JsonBucket:
         begun = await self._ask("POST", path_of_upload, key, body=b"{}", headers=headers)
         url = begun.headers["Location"]
         target = url[url.index("/upload/") :]
+        digest = hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             start = 0
             while data := file.read(_UPLOAD_PART):
                 end = start + len(data)
                 headers = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
                 await self._ask("PUT", target, key, body=data, headers=headers)
+                await asyncio.to_thread(digest.update, data)
                 progress(len(data))
                 start = end
+        return digest.hexdigest()
 
     async def copy(self, key: str, target: str) -> None:
         """See `Bucket.copy`."""
@@ -149,8 +151,12 @@ class JsonBucket:
             with contextlib.suppress(NotFoundError):
                 await self._ask("DELETE", self._object(key), key)
 
-    async def etag_is_digest(self, key: str) -> bool:  # noqa: ARG002
-        """See `Bucket.etag_is_digest`: it was made from a digest."""
+    async def md5(self, key: str, entry: Entry) -> str | None:  # noqa: ARG002
+        """See `Bucket.md5`: the ETag is made from it."""
+        return entry.etag.strip('"') if entry.etag else None
+
+    async def md5_is_digest(self, key: str) -> bool:  # noqa: ARG002
+        """See `Bucket.md5_is_digest`."""
         return True
 
     def _object(self, key: str) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import Bucket, ObstoreBucket
-from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
+from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
 from ovms_converter.storage.credentials import AwsKeys, Profile, Setting, aws_keys, first, is_on
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
@@ -112,7 +112,9 @@ class GoogleAccess:
             advice=_ADVICE,
         )
         patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
-        return ObstoreBucket(patient, once, names)
+        # Google's ETags are MD5 digests too, but of composed objects, and of those with keys of their own.
+        probe = probe_encryption(patient, self.network) if names.credentials else _unknown
+        return ObstoreBucket(patient, once, names, etag_is_md5=True, probe_encryption=probe)
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
@@ -160,6 +162,11 @@ def _hmac(keys: AwsKeys, environ: Mapping[str, str], side: Side) -> S3Access:
         given = None
     endpoint = checked_endpoint(given) if given else Setting("endpoint", _GOOGLE, "default")
     return S3Access.at(endpoint, environ, side, Profile("default", {}, False), keys)
+
+
+async def _unknown(key: str) -> bool:  # noqa: ARG001
+    """Whether an ETag is a digest cannot be asked for without credentials."""
+    return False
 
 
 def _named_file(environ: Mapping[str, str]) -> Setting | None:

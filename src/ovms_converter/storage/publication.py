@@ -6,6 +6,7 @@ large: nothing is sent.
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -95,8 +96,11 @@ class Publication:
         """Store one file and see that it is there whole."""
         path = self._keys[key]
         size = path.stat().st_size
+        sent: str | None = None
         if size <= (IN_MEMORY if only_if_absent else PART):
-            await self._store_small(key, path.read_bytes(), only_if_absent=only_if_absent)
+            data = path.read_bytes()
+            sent = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            await self._store_small(key, data, only_if_absent=only_if_absent)
             self._progress(size)
         else:
             if only_if_absent and await self._bucket.head(key):
@@ -104,7 +108,7 @@ class Publication:
             async with self._large:
                 original = self._original(path)
                 if not original or not await self._copied(original, key):
-                    await self._store_large(key, path)
+                    sent = await self._store_large(key, path)
         stored = await self._bucket.head(key)
         if stored is None:
             raise _ClaimLostError(
@@ -115,6 +119,12 @@ class Publication:
             raise UnavailableError(
                 f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has {stored.size}",
                 hint="another program may write there; try again",
+            )
+        told = await self._bucket.md5(key, stored) if sent else None
+        if told and told != sent and await self._bucket.md5_is_digest(key):
+            raise UnavailableError(
+                f"`{self._bucket.names.bucket}/{key}` was stored with other bytes than were sent",
+                hint="something on the way changes them; try again",
             )
 
     async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
@@ -155,7 +165,8 @@ class Publication:
         self._progress(original.size)
         return True
 
-    async def _store_large(self, key: str, path: Path) -> None:
+    async def _store_large(self, key: str, path: Path) -> str | None:
+        """Store a file in parts; see `Bucket.put_file`."""
         moved = 0
 
         def progress(count: int) -> None:
@@ -166,27 +177,26 @@ class Publication:
         for attempt in range(UPLOAD_TRIES):
             self._note(key)
             try:
-                await self._put_parts(key, path, progress)
+                return await self._put_parts(key, path, progress)
             except UnavailableError:
                 if attempt == UPLOAD_TRIES - 1:
                     raise
                 # What is sent again is not told again.
                 moved = -moved if moved > 0 else moved
                 await asyncio.sleep(2**attempt)
-            else:
-                return
+        raise AssertionError
 
-    async def _put_parts(self, key: str, path: Path, progress: Progress) -> None:
+    async def _put_parts(self, key: str, path: Path, progress: Progress) -> str | None:
         """Upload in parts. If the answer to the last request got lost, its repetition finds no upload any
         more, or no parts of it (Azure: 400), and what tells is the object: the directory is claimed, so
         nobody else writes there.
         """
         try:
-            await self._bucket.put_file(key, path, progress)
+            return await self._bucket.put_file(key, path, progress)
         except LocationError as error:
             stored = await self._bucket.head(key)
             if stored and stored.size == path.stat().st_size:
-                return
+                return None
             if isinstance(error, NotFoundError):
                 raise UnavailableError(
                     f"the store lost an upload that was nearly complete: {error.message}", hint="try again"

@@ -1,8 +1,7 @@
 """What an object store's client says, told as an error of this package.
 
 obstore keeps the store's answer only in the text of its exceptions, so the status and the `<Code>` are read
-from there;
-nothing else of that text is ever shown.
+from there; nothing else of that text is ever shown.
 """
 
 import re
@@ -17,7 +16,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 
-__all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "changed", "translate"]
+__all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "changed", "refused", "translate"]
 
 
 class SourceChangedError(UnavailableError):
@@ -63,6 +62,11 @@ _KEYS_REFUSED = {
     "TokenRefreshRequired": "the session token has expired",
     "UnsupportedAlgorithm": "the store wants signed requests",
 }
+_ARCHIVED = {"BlobArchived", "BlobBeingRehydrated", "InvalidObjectState"}
+_DAMAGED = {"BadDigest", "IncompleteBody", "Md5Mismatch", "XAmzContentSHA256Mismatch"}
+"""A store's words for what did not arrive as it was sent: status 400, and worth another try."""
+_BUSY = {"InternalError", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
+"""What may come with a status that says otherwise: 400, or 200 when an upload is completed."""
 _TRANSPORT = (
     ("dns error", "its host name cannot be resolved"),
     ("Connection refused", "nobody listens there"),
@@ -96,12 +100,22 @@ def translate(error: Exception, names: StoreNames, key: str) -> ConverterError:
         return RangeIgnoredError(f"`{names.endpoint}` ignores ranges")
     if kind in ("InvalidPathError", "ValueError"):
         return _unsafe_key(names, text)
+    if kind in ("FileNotFoundError", "NotFoundError"):
+        status = status or 404
+    elif kind in ("PermissionDeniedError", "UnauthenticatedError"):
+        status = status or 403
+    return refused(names, key, status, code, text) if status or code else _no_answer(names, text)
+
+
+def refused(names: StoreNames, key: str, status: int, code: str, text: str = "") -> ConverterError:
+    """The error for a store's answer: its status, its own word for the cause, and what else it says."""
+    url = f"{names.bucket}/{key}" if key else names.bucket
     if code in ("NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"):
         return NotFoundError(
             f"there is no bucket `{names.bucket}` at `{names.endpoint}`",
             hint="check its name and the endpoint; buckets are not created here",
         )
-    if kind in ("FileNotFoundError", "NotFoundError") or status == 404:
+    if status == 404:
         return NotFoundError(f"there is no `{url}` at `{names.endpoint}`", hint="check the spelling")
     if code == "AuthorizationHeaderMalformed" or status in (301, 307):
         region = (
@@ -111,22 +125,21 @@ def translate(error: Exception, names: StoreNames, key: str) -> ConverterError:
             f"`{names.bucket}` is in another region than the one that was asked",
             hint=f"set `AWS_REGION={region}`" if region else "set `AWS_REGION` to the bucket's region",
         )
-    if (
-        kind in ("PermissionDeniedError", "UnauthenticatedError")
-        or status in (401, 403)
-        or code in _KEYS_REFUSED
-    ):
-        return _denied(names, url, code)
-    if status == 429 or status >= 500:
-        return UnavailableError(
-            f"`{names.endpoint}` answered {status}{f' ({code})' if code else ''} for `{url}`",
-            hint="try again later",
-        )
-    if status:
+    if code in _ARCHIVED:
         return LocationError(
-            f"`{names.endpoint}` refused `{url}` with {status}{f' ({code})' if code else ''}"
+            f"`{url}` lies in an archive of `{names.endpoint}`, from where it cannot be read",
+            hint="restore it first, or move it to a class of storage that is read at once",
         )
-    return _no_answer(names, text)
+    if status in (401, 403) or code in _KEYS_REFUSED:
+        return _denied(names, url, code)
+    if code in _DAMAGED:
+        return UnavailableError(
+            f"`{url}` did not reach `{names.endpoint}` as it was sent ({code})", hint="try again"
+        )
+    answer = " ".join(filter(None, (str(status or ""), code and f"({code})")))
+    if status == 429 or status >= 500 or code in _BUSY:
+        return UnavailableError(f"`{names.endpoint}` answered {answer} for `{url}`", hint="try again later")
+    return LocationError(f"`{names.endpoint}` refused `{url}` with {answer}")
 
 
 def changed(names: StoreNames, key: str) -> SourceChangedError:

@@ -13,7 +13,6 @@ several help.
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ SMALL = 8 << 20
 FILES_AT_ONCE = 24
 MEMORY = 48 << 20
 """Bytes of small files that may be held at once."""
-
-_MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 
 class Download:
@@ -62,19 +59,25 @@ class Download:
 
     async def _checked(self, wanted: Wanted) -> FetchedFile:
         """Bring one file; if it does not fit the store's own digest, once more."""
-        expected = _MD5.fullmatch(wanted.entry.etag or "") if self._bucket.etag_is_md5 else None
-        digests = await self._bring(wanted, self._progress, md5=expected is not None)
+        if wanted.size <= SMALL:
+            # Both at once: where the store has to be asked for its digest, that takes as long as the bytes.
+            digests, expected = await asyncio.gather(
+                self._bring(wanted, self._progress, md5=True), self._bucket.md5(wanted.key, wanted.entry)
+            )
+        else:
+            expected = await self._bucket.md5(wanted.key, wanted.entry)
+            digests = await self._bring(wanted, self._progress, md5=expected is not None)
         if digests is None:
             return FetchedFile(wanted.path, wanted.size)
-        if expected and digests.md5 != expected[1]:
+        if expected and digests.md5 != expected:
             now = await self._bucket.head(wanted.key)
             if now is None or now.etag != wanted.entry.etag:
                 raise changed(self._bucket.names, wanted.key)
             again = await self._bring(wanted, _unheard, md5=True)
-            # The same bytes twice: the tag may be no digest. Other bytes: the way here changes them.
+            # The same bytes twice: what it tells may be no digest. Other bytes: the way here changes them.
             assert again
-            if again.md5 != expected[1] and (
-                again.sha256 != digests.sha256 or await self._bucket.etag_is_digest(wanted.key)
+            if again.md5 != expected and (
+                again.sha256 != digests.sha256 or await self._bucket.md5_is_digest(wanted.key)
             ):
                 raise UnavailableError(
                     f"`{self._bucket.names.bucket}/{wanted.key}` arrives damaged: its MD5 is not the store's",
