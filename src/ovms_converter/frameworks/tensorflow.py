@@ -85,6 +85,8 @@ class _Graph:
         self._outputs = {key: _tensor_name(tensor) for key, tensor in outputs.items()}
         saver = loaded.saver_def
         first = [saver.restore_op_name] if saver.restore_op_name else []
+        if first:
+            _read_restored(loaded.graph_def, _node(saver.restore_op_name))
         then = list(_initializers(loaded))
         wanted = [*self._outputs.values(), *self._inputs.values(), saver.filename_tensor_name, *first, *then]
         graph_def = _part(loaded.graph_def, [_node(name) for name in wanted if name])
@@ -140,6 +142,26 @@ def _initializers(meta: Any) -> Iterable[str]:
         if key in meta.collection_def and meta.collection_def[key].node_list.value:
             yield meta.collection_def[key].node_list.value[0]
             return
+
+
+def _read_restored(graph: Any, restore: str) -> None:
+    """Let what reads a variable that is not restored read the one that began with its value, and is.
+
+    Keras 3, saved by `tf.saved_model.save`, writes such pairs. OpenVINO gets them in the same way, see
+    `optimizer.saved_model_variables`.
+    """
+    known = {node.name: node for node in graph.node}
+    restored = set(known[restore].input) if restore in known else set()
+    instead: dict[str, str] = {}
+    for node in graph.node:
+        if node.op == "AssignVariableOp" and node.input[0] in restored:
+            value = known.get(_node(node.input[1]))
+            if value is not None and value.op == "ReadVariableOp" and value.input[0] not in restored:
+                instead.setdefault(value.input[0], node.input[0])
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            if name in instead:
+                node.input[position] = instead[name]
 
 
 def _part(graph: Any, names: Sequence[str]) -> Any:
