@@ -18,8 +18,9 @@ class Fault:
 
     `after`   bytes of an answer that pass first: small answers, such as listings, never get there
     `kind`    cut (reset), truncate (orderly end), stall (silence), flip (one bit), 503, longer, shorter (a
-              wrong Content-Length), lost (the request arrives, its answer does not)
-    `method`  of the requests that `503` and `lost` hit; `spared` is how many of them pass first
+              wrong Content-Length), lost (the request arrives, its answer does not), flip-sent (one bit of a
+              request, at `after`)
+    `method`  of the requests that `503`, `lost` and `flip-sent` hit; `spared` is how many of them pass first
     """
 
     kind: str
@@ -102,6 +103,7 @@ class _Connection:
         self._stopped = stopped
         self._method = b""
         self._passed = 0
+        self._taken = 0
         self._struck = False
 
     def requests(self) -> None:
@@ -111,7 +113,7 @@ class _Connection:
             if self._proxy.dead:
                 break
             if match := re.match(rb"(GET|HEAD|PUT|POST|DELETE) ", data):
-                self._method, self._passed, self._struck = match[1], 0, False
+                self._method, self._passed, self._taken, self._struck = match[1], 0, 0, False
                 self._proxy.gets += self._method == b"GET"
                 hit = fault.kind == "503" and self._method.startswith(fault.method) and fault.strikes()
                 if hit:
@@ -119,6 +121,10 @@ class _Connection:
                     with contextlib.suppress(OSError):
                         self._client.sendall(busy)
                     break
+            place = fault.after - self._taken
+            self._taken += len(data)
+            if fault.kind == "flip-sent" and self._method == fault.method and 0 <= place < len(data):
+                data = _flipped(data, place) if fault.strikes() else data
             try:
                 self._server.sendall(data)
             except OSError:
@@ -140,7 +146,7 @@ class _Connection:
                 self._struck = True
                 place = max(0, fault.after - self._passed - 1)
                 if fault.kind == "flip":
-                    data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+                    data = _flipped(data, place)
                 else:
                     self._sent(data[:place])
                     if fault.kind == "stall":
@@ -181,6 +187,10 @@ class _Connection:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+
+def _flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
 def _reset(connection: socket.socket) -> None:

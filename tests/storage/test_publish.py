@@ -16,6 +16,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.az_bucket import AzureContainer
 from ovms_converter.storage.base import Destination, Source
 from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.gcs_json import JsonBucket
@@ -211,12 +212,13 @@ def fetched(bucket: Bucket, tmp_path: Path) -> tuple[Source, dict[str, Path]]:
 def sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of what is sent to a store as a large file from now on."""
     sent: list[str] = []
-    for kind in (ObstoreBucket, JsonBucket):
+    for kind in (ObstoreBucket, JsonBucket, AzureContainer):
         original = kind.put_file
 
-        async def put_file(self: Any, key: str, *rest: Any, original: Any = original) -> None:
+        async def put_file(self: Any, key: str, *rest: Any, original: Any = original) -> str | None:
             sent.append(key)
-            await original(self, key, *rest)
+            digest: str | None = await original(self, key, *rest)
+            return digest
 
         monkeypatch.setattr(kind, "put_file", put_file)
     return sent

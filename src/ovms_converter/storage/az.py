@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ovms_converter.errors import RequestError
-from ovms_converter.storage.az_bucket import AzureBucket, signed_by_key, signed_by_store, with_token
+from ovms_converter.storage.az_bucket import AzureContainer, signed_by_key, signed_by_store, with_token
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import Setting, first
@@ -106,7 +106,7 @@ class AzureAccess:
             network,
         )
 
-    def bucket(self, location: Location) -> AzureBucket:
+    def bucket(self, location: Location) -> AzureContainer:
         """The container of a location."""
         names = StoreNames(
             bucket=f"az://{location.container}",
@@ -123,9 +123,9 @@ class AzureAccess:
                 if self.kind == "access_key"
                 else with_token(base, secret)
             )
-            return AzureBucket(patient, once, names, signed, self.network)
+            return AzureContainer(patient, once, names, signed, self.network)
         # Each of these URLs costs a request for a key.
-        return AzureBucket(patient, once, names, signed_by_store(patient, names), self.network, _LARGE)
+        return AzureContainer(patient, once, names, signed_by_store(patient, names), self.network, _LARGE)
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""

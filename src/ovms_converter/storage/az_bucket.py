@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["AzureBucket", "SignedUrl", "signed_by_key", "signed_by_store", "with_token"]
+__all__ = ["AzureContainer", "SignedUrl", "signed_by_key", "signed_by_store", "with_token"]
 
 _VERSION = "2021-12-02"
 _LASTS = timedelta(days=1)
@@ -39,7 +39,7 @@ SignedUrl = Callable[[str, str], Awaitable[str]]
 """HTTP method and key → URL with what allows this request; further fields of a query can be added to it."""
 
 
-class AzureBucket(ObstoreBucket):
+class AzureContainer(ObstoreBucket):
     """See `ObstoreBucket`. Digests are asked for of blobs with `asks_from` bytes and more."""
 
     def __init__(
@@ -157,6 +157,8 @@ class AzureBucket(ObstoreBucket):
         if answer.status < 300:
             return answer
         code = answer.headers.get("x-ms-error-code", "")
+        if b"Provided contentMD5 doesn't match" in answer.data:
+            code = "Md5Mismatch"  # the service's word, which its emulator does not know
         if "if-none-match" in headers and answer.status in (409, 412):
             raise AlreadyExistsError(f"`{self.names.bucket}/{key}` exists already")
         raise refused(self.names, key, answer.status, code)

@@ -96,6 +96,7 @@ class Publication:
         """Store one file and see that it is there whole."""
         path = self._keys[key]
         size = path.stat().st_size
+        data: bytes | None = None
         sent: str | None = None
         if size <= (IN_MEMORY if only_if_absent else PART):
             data = path.read_bytes()
@@ -121,11 +122,17 @@ class Publication:
                 hint="another program may write there; try again",
             )
         told = await self._bucket.md5(key, stored) if sent else None
-        if told and told != sent and await self._bucket.md5_is_digest(key):
+        if told and told != sent and not await self._is_as_sent(key, data):
             raise UnavailableError(
                 f"`{self._bucket.names.bucket}/{key}` was stored with other bytes than were sent",
                 hint="something on the way changes them; try again",
             )
+
+    async def _is_as_sent(self, key: str, data: bytes | None) -> bool:
+        """Whether a store that tells another digest only has one that is none; then it is read once more."""
+        if data is None or await self._bucket.md5_is_digest(key):
+            return False
+        return await self._holds(key, data)
 
     async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
         """One request, repeated if no answer came; an object of ours that such a request left is no
