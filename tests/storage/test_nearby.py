@@ -1,13 +1,16 @@
 """A location where nothing is: the error names what is near it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ovms_converter.errors import NotFoundError
+from ovms_converter.lint import lint
+from ovms_converter.repository.finding import find_version
 from ovms_converter.storage import open_source
 from ovms_converter.storage.location import Location
-from ovms_converter.storage.nearby import CHECK, beside, near_path
+from ovms_converter.storage.nearby import CHECK, beside
 from servers import S3Bucket
 
 
@@ -45,9 +48,24 @@ def test_where_nothing_is_near_the_deepest_directory_is_named(models: Path) -> N
     assert hint == f"`{models}` is there, without `quite`: `ls {models}` shows what is"
 
 
+def test_a_relative_path_stays_relative(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(models.parent)
+    assert hint_of("modles/resnet50", {}) == "did you mean `models/resnet50`?"
+    assert hint_of("./models/bert", {}) == "`models` is there, without `bert`: `ls models` shows what is"
+
+
+@pytest.mark.parametrize("look", [lint, find_version])
+def test_a_repository_that_is_not_there_names_the_nearest_that_is(
+    look: Callable[..., object], models: Path
+) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        look(str(models / "resnet"), environ={})
+    assert caught.value.hint == f"did you mean `{models / 'resnet50'}`?"
+
+
 def test_names_that_would_not_print_are_not_offered(tmp_path: Path) -> None:
     (tmp_path / "model\x1b[2J").mkdir()
-    assert "\x1b" not in near_path(tmp_path / "model")
+    assert "\x1b" not in hint_of(str(tmp_path / "model"), {})
     assert beside("model", ["model\x1b[2J", "mo`del"], "s3://b") == CHECK
 
 

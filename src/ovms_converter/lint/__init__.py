@@ -17,6 +17,7 @@ from ovms_converter.lint.names import Layout, check_names, check_url
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.nearby import near
 
 __all__ = ["CODES", "Finding", "GraphFacts", "LintReport", "Severity", "lint"]
 
@@ -58,7 +59,7 @@ def lint(text: str, *, environ: Mapping[str, str]) -> LintReport:
     if not entries:
         raise NotFoundError(
             f"there is no directory with files at `{location}`",
-            hint="name the directory that holds the numbered versions",
+            hint=near(location) or "name the directory that holds the numbered versions",
         )
     layout = Layout.of(location, entries)
     check_names(layout, _siblings(destination), findings)

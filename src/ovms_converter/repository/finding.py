@@ -11,6 +11,7 @@ from ovms_converter.repository.versions import RECORD, Version, members, read_re
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.nearby import near
 
 __all__ = ["RecordedVersion", "find_version"]
 
@@ -53,7 +54,8 @@ def find_version(text: str, environ: Mapping[str, str]) -> RecordedVersion:
             return RecordedVersion(destination, version, record, newest=version == versions[-1])
     raise NotFoundError(
         f"there is no finished version with a `{RECORD}` at `{destination.location}`",
-        hint="only what this program published has one; `ovms-converter lint` checks any repository",
+        hint=near(destination.location)
+        or "only what this program published has one; `ovms-converter lint` checks any repository",
     )
 
 

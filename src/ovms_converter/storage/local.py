@@ -21,7 +21,7 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress, Source
 from ovms_converter.storage.location import Location, why_unsafe
-from ovms_converter.storage.nearby import near_path
+from ovms_converter.storage.nearby import near
 from ovms_converter.storage.scratch import SCRATCH_PREFIX, Scratch, clear_dead, make
 
 __all__ = [
@@ -94,8 +94,8 @@ class LocalSource:
         """
         with _told(self.location):
             if not self._path.is_dir():
-                if not self._path.exists():
-                    raise NotFoundError(f"there is no `{self.location}`", hint=near_path(self._path))
+                if hint := near(self.location):
+                    raise NotFoundError(f"there is no `{self.location}`", hint=hint)
                 status = self._path.stat()
                 if not stat.S_ISREG(status.st_mode):
                     raise LocationError(f"`{self.location}` is neither a file nor a directory")

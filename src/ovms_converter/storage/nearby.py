@@ -7,7 +7,9 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["CHECK", "beside", "near_path"]
+from ovms_converter.storage.location import Location
+
+__all__ = ["CHECK", "beside", "near"]
 
 CHECK = "check the spelling; a prefix needs at least one object below it"
 _LOOKED_AT = 10_000
@@ -16,10 +18,18 @@ _LOOKED_AT = 10_000
 _LISTED = 3
 
 
-def near_path(path: Path) -> str:
-    """A hint for a path of this machine that is not there: the nearest entry of the deepest directory on it
-    that is, or that directory.
+def near(location: Location) -> str | None:
+    """A hint for a path of this machine that is not there, in the form in which it was given: the nearest
+    entry of the deepest directory on it that is, or that directory. None if it is there, or in a store.
     """
+    if location.scheme != "file" or Path(location.path).exists():
+        return None
+    return _near_path(Path(location.path if location.text.startswith("file:") else location.text))
+
+
+def _near_path(path: Path) -> str:
+    if path.is_symlink():
+        return f"it is a link, and `{path.readlink()}` is not there"
     tail = [path.name]
     directory = path.parent
     while not directory.is_dir():
