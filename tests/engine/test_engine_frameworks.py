@@ -24,7 +24,7 @@ from ovms_converter.errors import (
     ResourceError,
     UnsupportedModelError,
 )
-from ovms_converter.events import Event, Note
+from ovms_converter.events import Event, Listener, Note, ignore
 from ovms_converter.frameworks import isolation, process, protocol
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.optimizer.arguments import OptimizerArguments
@@ -55,13 +55,15 @@ def failure(job: ExportJob) -> ConverterError:
     return caught.value
 
 
-def engine_failure(job: ExportJob, tmp_path: Path, *, time_limit: float = 60) -> ConverterError:
+def engine_failure(
+    job: ExportJob, tmp_path: Path, *, time_limit: float = 60, listener: Listener = ignore
+) -> ConverterError:
     """The same through the engine, as a user meets it."""
     asked = ConversionJob(job.format, job.model, OptimizerArguments(), "m", tmp_path / "out", "load")
     before = set(children())
     with (
         pytest.raises(ConverterError) as caught,
-        Engine(tmp_path / "s", listener=lambda event: None, time_limit=time_limit) as engine,
+        Engine(tmp_path / "s", listener=listener, time_limit=time_limit) as engine,
     ):
         engine.convert(asked)
     assert not set(children()) - before
@@ -124,15 +126,17 @@ def test_a_hang_ends_at_the_time_limit(library: Path, job: ExportJob, tmp_path: 
 def test_what_the_library_has_started_ends_with_the_engine(
     library: Path, job: ExportJob, tmp_path: Path
 ) -> None:
-    mark = tmp_path / "pid"
     library.write_text(
-        "import pathlib, subprocess, time\n"
+        "import subprocess, time\n"
         "one = subprocess.Popen(['sleep', '3600'])\n"
-        f"pathlib.Path({str(mark)!r}).write_text(str(one.pid))\n"
+        "print('started', one.pid, flush=True)\n"
         "time.sleep(3600)\n"
     )
-    engine_failure(job, tmp_path, time_limit=10)
-    assert gone([int(mark.read_text())])
+    heard: list[Event] = []
+    engine_failure(job, tmp_path, time_limit=10, listener=heard.append)
+    notes = [event.text.split() for event in heard if isinstance(event, Note)]
+    (pid,) = [int(words[1]) for words in notes if words[0] == "started"]
+    assert gone([pid])
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
@@ -288,9 +292,8 @@ def test_another_architecture_is_not_filtered_by_the_wrong_numbers(monkeypatch: 
 def test_killing_the_converter_leaves_no_process(
     library: Path, job: ExportJob, tmp_path: Path, number: signal.Signals
 ) -> None:
-    mark = tmp_path / "pids"
     library.write_text(
-        f"import os, time\nwith open({str(mark)!r}, 'w') as file:\n"
+        "import os, time\nwith open('pids', 'w') as file:\n"
         "    file.write(f'{os.getppid()} {os.getpid()}')\n"
         "time.sleep(3600)"
     )
@@ -299,15 +302,23 @@ def test_killing_the_converter_leaves_no_process(
         f"sys.argv = ['ovms-converter', 'convert', {str(job.model)!r}, {str(tmp_path / 'out')!r}]\nmain()"
     )
     job.model.write_bytes(archive())
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    pids: list[int] = []
     with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"TMPDIR": str(temporary)},
     ) as one:
         deadline = time.monotonic() + 60
-        while not (mark.exists() and len(mark.read_text().split()) == 2) and time.monotonic() < deadline:
+        while len(pids) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
+            pids = [int(text) for mark in temporary.rglob("pids") for text in mark.read_text().split()]
         one.send_signal(number)
         one.communicate(timeout=60)
-    assert gone([int(text) for text in mark.read_text().split()])
+    assert len(pids) == 2
+    assert gone(pids)
     assert not (tmp_path / "out").exists()
 
 

@@ -27,6 +27,7 @@ from ovms_converter.engine.protocol import (
 )
 from ovms_converter.errors import ConverterError, InternalError
 from ovms_converter.events import Listener, Note, Stage, StageFinished, StageStarted
+from ovms_converter.processes import secluded
 
 __all__ = ["DEFAULT_TIME_LIMIT", "Engine"]
 
@@ -125,9 +126,10 @@ class Engine:
             raise InternalError("the converter process is not running")
         deadline = None if self._time_limit is None else time.monotonic() + self._time_limit
         # If the child is dead already, its last words below tell more than the broken pipe.
-        with contextlib.suppress(BrokenPipeError):
-            _write(child.stdin.fileno(), encode_job(job))
-        done = self._wait(child, child.stdout.fileno(), deadline)
+        with secluded():
+            with contextlib.suppress(BrokenPipeError):
+                _write(child.stdin.fileno(), encode_job(job))
+            done = self._wait(child, child.stdout.fileno(), deadline)
         xml = job.output / f"{job.stem}.xml"
         weights = job.output / f"{job.stem}.bin"
         for path in (xml, weights):

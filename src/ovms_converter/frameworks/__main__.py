@@ -13,6 +13,7 @@ from ovms_converter.errors import ConverterError, ModelError, UnsupportedModelEr
 from ovms_converter.exhaustion import of_exception
 from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import ExportJob, Module
+from ovms_converter.frameworks.confinement import confine
 from ovms_converter.frameworks.isolation import close_network
 from ovms_converter.messages import line
 from ovms_converter.processes import be_bounded, die_with
@@ -40,6 +41,8 @@ def main() -> None:
 def _serve(reply: BinaryIO, closed: str | None) -> None:
     job, task = protocol.decode_job(sys.stdin.buffer.readline())
     framework = OPENERS[job.format]
+    if not confine(job, Path.cwd()):
+        print("files of the same user stay open to this process", flush=True)  # noqa: T201 - a note for the log
     try:
         if closed is None:
             _check_open_network(job)

@@ -36,10 +36,11 @@ class _Architecture:
 
 
 # socket, and what would get at sockets without it: io_uring_setup, and for other processes' sockets and
-# memory ptrace, process_vm_readv, process_vm_writev, pidfd_getfd.
+# memory ptrace, process_vm_readv, process_vm_writev, pidfd_getfd;
+# and for the user's keys add_key, request_key, keyctl.
 _ARCHITECTURES: Mapping[str, _Architecture] = {
-    "x86_64": _Architecture(0xC000003E, (41, 425, 101, 310, 311, 438), 0x40000000),
-    "aarch64": _Architecture(0xC00000B7, (198, 425, 117, 270, 271, 438)),
+    "x86_64": _Architecture(0xC000003E, (41, 425, 101, 310, 311, 438, 248, 249, 250), 0x40000000),
+    "aarch64": _Architecture(0xC00000B7, (198, 425, 117, 270, 271, 438, 217, 218, 219)),
 }
 
 

@@ -19,7 +19,7 @@ from ovms_converter.exhaustion import MORE_MEMORY, says_out_of_memory
 from ovms_converter.frameworks import OPENERS, protocol
 from ovms_converter.frameworks.base import Exported, ExportJob
 from ovms_converter.messages import line
-from ovms_converter.processes import child_environment, interpreter
+from ovms_converter.processes import child_environment, interpreter, secluded
 
 if TYPE_CHECKING:
     from ovms_converter.frameworks.base import Array
@@ -76,6 +76,7 @@ class FrameworkProcess:
 
     def __enter__(self) -> "FrameworkProcess":
         with contextlib.ExitStack() as undo:
+            undo.enter_context(secluded())
             self._directory = Path(tempfile.mkdtemp(prefix="framework-"))
             undo.callback(shutil.rmtree, self._directory, ignore_errors=True)
             self._replies, reply = os.pipe()
