@@ -242,12 +242,12 @@ def test_the_headers_tell_what_is_no_npz(tmp_path: Path) -> None:
         read_npz(tmp_path / "e.npz")
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\1\0" + data))
 def test_any_header_is_read_or_refused(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "d.npz")
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + data)
+            archive.writestr("x.npy", b"\x93NUMPY" + data)
         try:
             read_npz(path)
         except CorruptModelError:

@@ -19,17 +19,14 @@ class ConversionJob:
     `model`      the model's file or directory
     `arguments`  Model Optimizer's arguments, already parsed
     `stem`       the result's file name without its ending; a plain name, no path
-    `output`     the directory that receives `<stem>.xml` and `<stem>.bin`; made if it is missing, otherwise
-    empty
+    `output`     the directory that receives `<stem>.xml` and `<stem>.bin`; it is missing or empty
     `verify`     "off", "load", "compare" or "auto" (compare where that is possible and cheap, else load)
-    `tolerance`  for "compare": the largest error relative to the reference that is still equal; None chooses
-    by the
-                 precision of the result
+    `tolerance`  for "compare": the largest error relative to the reference that is still equal; None for
+                 what the precision of the result suggests
     `ready`      True if the pair is in `output` already: it is verified, and nothing is converted
     `verify_data`  a `.npz` of inputs, and perhaps of the outputs that they shall give, or None
-    `weights`    "int8" or "int4" to compress weights, None to leave them; `calibration_data` is a `.npz` of
-    inputs with
-                 which activations become 8 bits too, or None
+    `weights`    "int8" or "int4" to compress weights, None to leave them
+    `calibration_data`  a `.npz` of inputs with which activations become 8 bits too, or None
     `benchmark`  whether load and answers are timed once it is verified
     `signature`, `example`, `versions`, `trusted`  for a framework, see `frameworks.base.ExportJob`
     """

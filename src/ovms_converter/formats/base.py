@@ -70,8 +70,8 @@ class ModelDescription:
 
     `producer`    the program that wrote it, with its version
     `inputs`, `outputs`  of the model, or of the signature that would be converted
-    `signatures`  a SavedModel's, "name of the signature" → its inputs and outputs; `tags` its meta graphs'
-    tags
+    `signatures`  a SavedModel's, by name: inputs and outputs of each
+    `tags`        a SavedModel's, of each meta graph
     `opsets`      ONNX: domain → version; the default domain is `ai.onnx`
     `operations`  domain → operation → count, most frequent first; TensorFlow's domain is `tensorflow`
     `parameters`  number of weight elements, `parameter_bytes` their size at their own type; None if unknown
@@ -102,8 +102,7 @@ class SourceModel:
     `format`    the name of a `Format`: "onnx", "tensorflow.saved_model", or one that is only recognised
     `path`      the file or directory that is the model, relative to the tree; "" is the tree itself
     `needs`     every file that must be fetched to convert it, relative to the tree, sorted; for ONNX without
-    its
-                external data, which only the fetched graph names (`Format.companions`)
+                its external data, which only the fetched graph names (`Format.companions`)
     `stem`      the file name of the result without its ending: `saved_model`, or the ONNX file's stem
     `evidence`  one line that says why we think so
     """

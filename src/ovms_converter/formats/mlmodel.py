@@ -22,18 +22,18 @@ _ALIASES = 100
 _TAGS = {"map", "seq", "str", "null", "bool"}
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # known at run time
     """YAML with texts, lists, mappings, null and true/false only: every number stays the text that it is.
 
     So no value can cost more time than its length (YAML's base-60 integers do), and versions such as 1.10
     survive.
     """
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has them
         letter: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in _TAGS]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    yaml_constructors = {  # noqa: RUF012
+    yaml_constructors = {  # noqa: RUF012 - as above
         tag: make
         for tag, make in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag.rpartition(":")[2] in _TAGS
@@ -82,7 +82,7 @@ def parse_mlmodel(data: bytes, directory: str = "") -> MLflowModel:
 def _load(data: bytes) -> dict[Any, Any]:
     try:
         _check_structure(data)
-        content = yaml.load(data, Loader=_Loader)  # noqa: S506
+        content = yaml.load(data, Loader=_Loader)  # noqa: S506 - it makes nothing but texts, lists and mappings
     except yaml.YAMLError as error:
         raise CorruptModelError(_complaint(error)) from None
     except (ValueError, TypeError, RecursionError):

@@ -62,7 +62,7 @@ def read_npz(path: Path) -> Mapping[str, NpzArray]:
 
 def _header(stream: IO[bytes], name: str) -> NpzArray:
     start = stream.read(8)
-    if start[:6] != _MAGIC or start[6] not in (1, 2, 3):
+    if start[:6] != _MAGIC or start[6:7] not in (b"\1", b"\2", b"\3"):
         raise CorruptModelError(f"is no `.npz` of numpy: `{name[:80]}` is no array")
     (length,) = struct.unpack("<H", stream.read(2)) if start[6] == 1 else struct.unpack("<I", stream.read(4))
     try:

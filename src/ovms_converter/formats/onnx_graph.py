@@ -91,8 +91,8 @@ class OnnxDescription:
     `opsets`       domain → version, of the model and of the functions in it
     `inputs`       without initializers that are listed as inputs too (IR versions before 4 do that)
     `functions`    the model's own functions, "domain:name"
-    `operations`   domain → operator → count in all graphs and functions; calls of the model's own functions
-    excluded
+    `operations`   domain → operator → count in all graphs and functions, without calls of the model's own
+                   functions
     `parameters`   elements of all initializers, `parameter_bytes` their bytes
     `external`     every tensor whose bytes are in another file
     """

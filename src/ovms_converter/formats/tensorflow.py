@@ -47,10 +47,6 @@ def serving_signature(graphs: tuple[MetaGraph, ...]) -> Signature | None:
     return public[0] if len(public) == 1 else None
 
 
-def _join(directory: str, name: str) -> str:
-    return posixpath.join(directory, name) if directory else name
-
-
 @dataclass(frozen=True)
 class SavedModelFormat:
     """The `Format` of TensorFlow's SavedModels."""
@@ -64,7 +60,7 @@ class SavedModelFormat:
         """Every directory with a `saved_model.pb`."""
         for sample in tree.named("saved_model.pb"):
             directory = posixpath.dirname(sample.path)
-            prefix = _join(directory, "variables/variables.")
+            prefix = posixpath.join(directory, "variables/variables.")
             variables = (path for path in tree.below(directory) if path.startswith(prefix))
             place = f"`{directory}`" if directory else "the directory"
             yield SourceModel(
@@ -77,7 +73,7 @@ class SavedModelFormat:
 
     def confirm(self, tree: Tree, model: SourceModel) -> None:
         """Raise `CorruptModelError` if the graph is cut off or data files of the variables are missing."""
-        path = _join(model.path, "saved_model.pb")
+        path = posixpath.join(model.path, "saved_model.pb")
         sample = tree.sample(path)
         file = sample.window()
         if sample.size is not None:
@@ -87,14 +83,14 @@ class SavedModelFormat:
         self._confirm_shards(tree, model)
 
     def _confirm_shards(self, tree: Tree, model: SourceModel) -> None:
-        index = _join(model.path, "variables/variables.index")
+        index = posixpath.join(model.path, "variables/variables.index")
         found = {match.groups() for match in map(_SHARD.search, model.needs) if match}
         total = shard_count(tree.sample(index).head) if index in tree else None
         if total is None:
             total = max((int(count) for _, count in found), default=1 if index in tree else 0)
         for number in range(min(total, 100_000)):
             if (f"{number:05}", f"{total:05}") not in found:
-                name = _join(model.path, f"variables/variables.data-{number:05}-of-{total:05}")
+                name = posixpath.join(model.path, f"variables/variables.data-{number:05}-of-{total:05}")
                 raise CorruptModelError(
                     f"the SavedModel's variables are incomplete: `{name}` is missing", hint=_WHOLE
                 )
@@ -104,8 +100,8 @@ class SavedModelFormat:
         directory = root / model.path
         graph = directory / "saved_model.pb"
         index = directory / "variables" / "variables.index"
-        named = _join(model.path, "variables/variables.index")
-        with naming(_join(model.path, "saved_model.pb")):
+        named = posixpath.join(model.path, "variables/variables.index")
+        with naming(posixpath.join(model.path, "saved_model.pb")):
             if index.is_file():
                 mapped(graph, read_saved_model)
                 variables = 0
@@ -137,7 +133,7 @@ class SavedModelFormat:
 
     def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
         """Signatures, tags and operations; weights as the checkpoint's index lists them."""
-        path = _join(model.path, "saved_model.pb")
+        path = posixpath.join(model.path, "saved_model.pb")
         with naming(path):
             found = describe_saved_model(memoryview(tree.files.read(path)))
         parameters, size = _count_parameters(tree, model)
@@ -176,7 +172,7 @@ def _signatures(
 
 def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int | None]:
     """Elements and bytes of the variables without an optimizer's; (None, None) if the index does not tell."""
-    path = _join(model.path, "variables/variables.index")
+    path = posixpath.join(model.path, "variables/variables.index")
     if path not in tree:
         return 0, 0
     try:
