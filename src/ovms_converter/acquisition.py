@@ -21,8 +21,9 @@ from ovms_converter.storage import open_source
 from ovms_converter.storage.archive import may_be_archive, unpacked
 from ovms_converter.storage.base import Entry, FetchedTree, Listing, Source
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.nearby import CHECK
 
-__all__ = ["Acquisition", "Meter", "SourceState", "StageReport", "directory_of", "with_place"]
+__all__ = ["Acquisition", "Meter", "SourceState", "StageReport", "directory_of", "nothing_at", "with_place"]
 
 _ARCHIVE_START = 512
 _SCRATCH = ".ovms-"
@@ -141,13 +142,11 @@ class Acquisition:
         if listing.is_file and formats.stands_for_directory(listing.entries[0].path):
             self._source = open_source(directory_of(self._request.input), self._environ)
             listing = self._source.list()
+        found = listing.entries
         if not listing.is_file:
-            listing = replace(listing, entries=tuple(filter(self._is_source(listing), listing.entries)))
+            listing = replace(listing, entries=tuple(filter(self._is_source(listing), found)))
         if not listing.entries:
-            raise NotFoundError(
-                f"there is no model at `{self._request.input}`",
-                hint="check the spelling; a prefix needs at least one object below it",
-            )
+            raise nothing_at(self._request.input, published=bool(found))
         self._listing = listing
 
     def fetch(self, directory: Path, stage: StageReport) -> tuple[SourceModel, FetchedTree]:
@@ -255,6 +254,21 @@ def _sum(sizes: Sequence[int | None]) -> int | None:
     """Bytes in all; None if one of the sizes is not known."""
     known = [size for size in sizes if size is not None]
     return sum(known) if len(known) == len(sizes) else None
+
+
+def nothing_at(location: Location, *, published: bool = False) -> NotFoundError:
+    """There are no files, or none but versions that were `published` there."""
+    if published:
+        return NotFoundError(
+            f"there is no model at `{location}` beside the versions that were published there",
+            hint="give the place of the model that they were made from, which their `conversion.json` tells",
+        )
+    if not location.is_remote:
+        return NotFoundError(
+            f"the directory `{location}` holds no files",
+            hint="give the directory or file of the model itself",
+        )
+    return NotFoundError(f"there is nothing at `{location}`", hint=CHECK)
 
 
 def with_place(error: AmbiguousModelError, location: Location, *, archive: bool) -> AmbiguousModelError:

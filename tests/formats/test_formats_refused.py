@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from formats_helpers import DATA, MemoryFiles, onnx_bytes
 from ovms_converter import formats
-from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
+from ovms_converter.errors import AmbiguousModelError, CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.parameters import by_name
 
 ARTIFACTS = DATA / "formats/mlflow"
@@ -60,6 +61,18 @@ CASES: list[tuple[str, str, bytes, str]] = [
     ),
     ("coreml", "m.mlmodel", b"\x08\x04\x12\x10" + GARBAGE, "ONNX"),
     ("caffe", "m.caffemodel", GARBAGE, "2024.0"),
+    ("tensorrt", "m.engine", GARBAGE, "`.onnx` file that it was built from"),
+    ("tensorrt", "m.plan", b"ftrt" + GARBAGE, "`.onnx` file that it was built from"),
+    ("mxnet.params", "m-0000.params", b"\x12\x01" + bytes(30), "MXNet 1.9"),
+    ("darknet", "yolov3.weights", GARBAGE, "`.cfg`"),
+    ("ncnn", "m.param", b"7767517\n75 83\nInput data", "ONNX"),
+    ("pmml", "m.pmml", b'<?xml version="1.0"?>\n<PMML version="4.4">', "skl2onnx"),
+    (
+        "tensorflow.checkpoint",
+        "m.ckpt",
+        GARBAGE + struct.pack("<Q", 0xDB4775248B80FB57),
+        "tf.saved_model.save",
+    ),
     ("archive.zip", "m.zip", archive("model.onnx"), "unpack"),
     ("archive.tar", "m.tar", tarball(), "unpack"),
     ("archive.gzip", "m.tar.gz", gzip.compress(b"model", mtime=0), "unpack"),
@@ -94,7 +107,7 @@ def test_a_format_is_refused_by_name_with_advice(name: str, path: str, data: byt
         assert formats.identify(formats.open_tree(MemoryFiles(tree))).format == name
         assert f"`{next(iter(tree))}` is {formats.format_named(name).title}" in caught.value.message
         assert advice in (caught.value.hint or "")
-        if name in ("numpy", "text"):
+        if name in ("numpy", "text", "tensorflow.checkpoint"):
             break
 
 
@@ -126,6 +139,10 @@ def test_a_pointer_in_place_of_a_graph_or_behind_an_mlmodel_is_seen() -> None:
             "ckpt-1.index",
             ["ckpt-1.index", "ckpt-1.data-00000-of-00001", "checkpoint"],
         ),
+        ("tensorflow.checkpoint", "m.data-00000-of-00002", ["m.data-00000-of-00002"]),
+        ("tensorflow.checkpoint", "model.ckpt.meta", ["model.ckpt.meta"]),
+        ("mxnet", "net-symbol.json", ["net-symbol.json", "net-0010.params"]),
+        ("coreml.compiled", "m.mlmodelc", ["m.mlmodelc/coremldata.bin", "m.mlmodelc/model.espresso.net"]),
         ("paddle.pir", "inference.json", ["inference.json", "inference.pdiparams"]),
         (
             "coreml.package",
@@ -140,6 +157,44 @@ def test_formats_of_several_files(name: str, path: str, names: list[str]) -> Non
     assert (found.format, found.path) == (name, path)
     with pytest.raises(UnsupportedModelError, match="which"):
         formats.recognise(files)
+
+
+@pytest.mark.parametrize("key", ["modelTopology", "weightsManifest"])
+def test_tensorflow_js_is_told_by_what_its_json_says(key: str) -> None:
+    graph = b'{"format":"layers-model","%s":[]}' % key.encode()
+    files = MemoryFiles(
+        {"web/model.json": graph, "web/group1-shard1of1.bin": GARBAGE, "web/index.html": b"<html>"}
+    )
+    with pytest.raises(UnsupportedModelError, match=r"`web/model\.json` is a TensorFlow\.js model") as caught:
+        formats.recognise(files)
+    assert "tfjs_graph_converter" in (caught.value.hint or "")
+    assert formats.identify(formats.open_tree(files)).needs == ("web/group1-shard1of1.bin", "web/model.json")
+
+
+@pytest.mark.parametrize(
+    ("paths", "given"),
+    [
+        (["1/model.onnx", "2/model.onnx", "10/model.onnx"], "10/model.onnx"),
+        (["a/1/model.onnx", "b/1/model.onnx"], "a/1/model.onnx"),
+    ],
+)
+def test_of_several_versions_the_newest_is_named_as_what_to_give(paths: list[str], given: str) -> None:
+    with pytest.raises(AmbiguousModelError) as caught:
+        formats.recognise(MemoryFiles(dict.fromkeys(paths, onnx_bytes())))
+    assert f"such as `<input_model>/{given}`" in (caught.value.hint or "")
+
+
+def test_a_model_in_a_tritons_repository_is_found() -> None:
+    files = MemoryFiles({"config.pbtxt": b'platform: "onnxruntime_onnx"', "1/model.onnx": onnx_bytes()})
+    assert formats.recognise(files).path == "1/model.onnx"
+
+
+def test_a_repository_of_a_server_is_not_taken_for_the_note_beside_it() -> None:
+    graph = b'<?xml version="1.0"?><net name="x" version="11"></net>'
+    repository = {"config.json": b'{"model_config_list":[]}', "a/1/m.xml": graph, "a/1/m.bin": b"1"}
+    assert formats.recognise(MemoryFiles(repository)).path == "a/1/m.xml"
+    with pytest.raises(AmbiguousModelError, match="there are 2 models"):
+        formats.recognise(MemoryFiles({**repository, "b/1/m.xml": graph, "b/1/m.bin": b"1"}))
 
 
 def test_every_format_has_a_name_of_its_own_and_one_line_of_advice() -> None:

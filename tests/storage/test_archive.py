@@ -148,6 +148,16 @@ def test_a_model_that_is_a_zip_itself_is_left_alone(
     assert unpack(tmp_path, zipped(members), name) is None
 
 
+def test_one_file_as_gzip_is_that_file(tmp_path: Path) -> None:
+    assert unpack(tmp_path, gzip.compress(b"model" * 900), "net.onnx.GZ") == {"net.onnx": b"model" * 900}
+
+
+@pytest.mark.parametrize("kept", [30, -4])
+def test_one_file_that_is_cut_is_damaged(tmp_path: Path, kept: int) -> None:
+    with pytest.raises(CorruptModelError, match=r"the archive `m\.onnx\.gz` is damaged"):
+        unpack(tmp_path, gzip.compress(os.urandom(900))[:kept], "m.onnx.gz")
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -263,6 +273,16 @@ def test_a_bomb_is_refused_by_its_total(
     limits = ArchiveLimits(total_bytes=1_000_000, ratio=10**9)
     with pytest.raises(ModelError, match="unpacks to more than 0 MiB"):
         unpack(tmp_path, make_any({f"{number}.onnx": bytes(300_000) for number in range(4)}), limits=limits)
+
+
+def test_one_file_that_grows_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="attack"):
+        unpack(tmp_path, gzip.compress(bytes(5_000_000)), "m.onnx.gz", LOW)
+
+
+def test_an_archive_of_torchserve_is_unpacked(tmp_path: Path) -> None:
+    members = {"MAR-INF/MANIFEST.json": b"{}", "model.pt": b"model", "handler.py": b""}
+    assert unpack(tmp_path, zipped(members), "m.mar") == members
 
 
 def test_litter_counts_too(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.saved_model import data_type, tensor_shape
 from ovms_converter.formats.wire import Message, read_varint
 
-__all__ = ["Checkpoint", "Stored", "read_checkpoint", "shard_count"]
+__all__ = ["TABLE", "Checkpoint", "Stored", "read_checkpoint", "shard_count"]
 
-_MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
+TABLE = struct.pack("<Q", 0xDB4775248B80FB57)
+"""The last bytes of a sorted string table."""
+
 _FOOTER = 48
 
 _KEY = 4096
@@ -67,7 +69,7 @@ def read_checkpoint(data: memoryview) -> Checkpoint | None:
 
 
 def _read(data: memoryview) -> Checkpoint:
-    if len(data) < _FOOTER or bytes(data[-8:]) != _MAGIC:
+    if len(data) < _FOOTER or bytes(data[-8:]) != TABLE:
         raise CorruptModelError("the checkpoint's index does not end as one")
     at = len(data) - _FOOTER
     _, at = read_varint(data, at)

@@ -28,12 +28,14 @@ class Flavor:
                values
     `renames`  what the bytes look like → what that is in this flavor
     `unread`   the format to report if the bytes tell nothing
+    `elsewhere`  the flavor's value that names a model which is not in the artifact, and the format of that
     """
 
     name: str
     places: Callable[[_Values, _Values], Iterator[str]]
     renames: Mapping[str, str] = field(default_factory=dict)
     unread: str | None = None
+    elsewhere: tuple[str, str] | None = None
 
 
 def _value(*sources: tuple[_Values, str]) -> Iterator[str]:
@@ -73,6 +75,13 @@ def _paddle(own: _Values, function: _Values) -> Iterator[str]:
     yield f"{prefix}.json"
 
 
+def _transformers(own: _Values, function: _Values) -> Iterator[str]:
+    """A whole pipeline since MLflow 2.3, its parts since 2.4; or what was tuned of a model on the hub."""
+    yield from _data(own, function)
+    yield from ("pipeline", "model")
+    yield from _value((own, "peft_adaptor"))
+
+
 def _data(own: _Values, function: _Values) -> Iterator[str]:
     yield from _value(
         (own, "data"),
@@ -83,6 +92,11 @@ def _data(own: _Values, function: _Values) -> Iterator[str]:
         (function, "model_path"),
         (function, "data"),
     )
+
+
+def _sentences(own: _Values, function: _Values) -> Iterator[str]:
+    yield from _data(own, function)
+    yield "model.sentence_transformer"
 
 
 def _pyfunc(_own: _Values, function: _Values) -> Iterator[str]:
@@ -111,7 +125,8 @@ FLAVORS = (
     ),
     Flavor("catboost", _data, {"pickle": "catboost.pkl"}),
     Flavor("statsmodels", _data, {"pickle": "statsmodels"}),
-    Flavor("transformers", _data),
+    Flavor("transformers", _transformers, elsewhere=("source_model_name", "transformers.reference")),
+    Flavor("sentence_transformers", _sentences),
 )
 """The flavors whose models have a format of their own, in the order in which they are tried."""
 
@@ -178,8 +193,10 @@ def locate(tree: Tree, model: MLflowModel, find: Callable[[Tree], list[SourceMod
             )
             for candidate in found
         ]
-    if flavor.unread:
-        return [SourceModel(flavor.unread, model.directory, (), "model", said, model)]
+    elsewhere = flavor.elsewhere and own.get(flavor.elsewhere[0])
+    unread = flavor.elsewhere[1] if flavor.elsewhere and elsewhere else flavor.unread
+    if unread:
+        return [SourceModel(unread, model.directory, (), "model", said, model)]
     raise CorruptModelError(
         f"{said}, and there is no {_either(tried)}",
         hint="the artifact is incomplete: log or upload the model again, with everything beside its MLmodel",

@@ -3,6 +3,7 @@
 from ovms_converter.errors import CorruptModelError
 from ovms_converter.formats.refused import Refused, file_match, magic
 from ovms_converter.formats.tree import Sample
+from ovms_converter.formats.words import shown
 
 __all__ = ["ARCHIVES", "BYSTANDERS", "POINTERS", "TEXTS"]
 
@@ -43,7 +44,13 @@ def _zip(sample: Sample) -> str | None:
     if not sample.head.startswith(b"PK"):
         return None
     names = sample.zip_names
-    return f"it holds {len(names)} files, first `{names[0]}`" if names else None
+    if not names:
+        return None
+    return (
+        f"it holds {len(names)} files, first {shown(names[0])}"
+        if len(names) > 1
+        else f"it holds {shown(names[0])}"
+    )
 
 
 def _cut_zip(sample: Sample) -> str | None:
@@ -112,6 +119,7 @@ POINTERS = (
 """Looked for first: they carry the name of the model that they are not."""
 
 _UNPACK = "unpack it and give the directory or file inside"
+_UNPACKED_HERE = f"{_UNPACK}; one that is given by its own path is unpacked here"
 
 ARCHIVES = (
     Refused(
@@ -126,21 +134,21 @@ ARCHIVES = (
         "archive.zip",
         "a ZIP archive",
         file_match(_zip),
-        _UNPACK,
+        _UNPACKED_HERE,
         suffixes=(".zip",),
     ),
     Refused(
         "archive.tar",
         "a tar archive",
         file_match(_tar),
-        _UNPACK,
+        _UNPACKED_HERE,
         suffixes=(".tar",),
     ),
     Refused(
         "archive.gzip",
         "a gzip file",
         magic(b"\x1f\x8b", called="it has a gzip header"),
-        _UNPACK,
+        _UNPACKED_HERE,
         suffixes=(".gz", ".tgz"),
     ),
     Refused(

@@ -1,7 +1,6 @@
 """PyTorch's archives, told apart by the names in their ZIP directory; and bare weights of any framework."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
@@ -9,7 +8,7 @@ from ovms_converter.formats.archives import DAMAGE, open_archive, read_member
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.programs import pickle_globals
-from ovms_converter.formats.refused import Finding, Refused, file_match
+from ovms_converter.formats.refused import Refused, file_match
 from ovms_converter.formats.torch_archive import (
     exported_program,
     file_operators,
@@ -50,21 +49,6 @@ def _torchscript(sample: Sample) -> str | None:
 
 def _pickled(sample: Sample) -> str | None:
     return "it is a ZIP archive with `data.pkl` and no code" if "data.pkl" in _members(sample) else None
-
-
-def _transformers(tree: Tree) -> Iterator[Finding]:
-    for config in tree.named("config.json"):
-        directory = config.path.rpartition("/")[0]
-        here = [path for path in tree.below(directory) if path.rpartition("/")[0] == directory]
-        weights = [
-            path for path in here if path.endswith((".safetensors", "pytorch_model.bin", ".index.json"))
-        ]
-        if weights:
-            yield (
-                directory,
-                (config.path, *weights),
-                f"it has `config.json` beside `{weights[0].rpartition('/')[2]}`",
-            )
 
 
 def _safetensors(sample: Sample) -> str | None:
@@ -165,12 +149,6 @@ def _check_pickle(tree: Tree, model: SourceModel) -> None:
 
 
 FORMATS = (
-    Refused(
-        "transformers",
-        "a Hugging Face model directory",
-        _transformers,
-        "run `optimum-cli export onnx --model <directory> onnx/` and convert `onnx/`",
-    ),
     FrameworkFormat(
         "pytorch.export",
         "a PyTorch exported program (`torch.export`)",
@@ -218,7 +196,8 @@ FORMATS = (
         "safetensors",
         "a safetensors file",
         file_match(_safetensors),
-        "it belongs to a model whose code knows the graph: load it there and export ONNX",
+        "it belongs to a model whose code knows the graph: load it there and export ONNX; of a Hugging Face "
+        "model give the whole directory",
         "which holds weights and no graph",
         suffixes=(".safetensors",),
     ),

@@ -72,6 +72,10 @@ def identify(tree: Tree, input_format: str = "auto") -> SourceModel:
             hint=f"give one of them by its path, such as `<input_model>/{described[0]}`",
         )
     found = _described(tree, described[0]) if described else _by_content(tree)
+    if not described and all(model.format in BYSTANDERS for model in found):
+        # A model repository with a note or a server's configuration beside its versions.
+        whole = tree.with_published()
+        tree, found = (whole, _by_content(whole)) if whole else (tree, found)
     if input_format in ("auto", "mlflow"):
         return _one(tree, found)
     return _requested(tree, found or _by_content(tree), input_format)
@@ -127,9 +131,17 @@ def _one(tree: Tree, found: Sequence[SourceModel]) -> SourceModel:
     paths = sorted(model.path for model in candidates)
     raise AmbiguousModelError(
         f"there are {len(candidates)} models: {_listed(paths)}",
-        hint=f"give one of them by its path, such as `<input_model>/{paths[0] or paths[1]}`"
+        hint=f"give one of them by its path, such as `<input_model>/{_example(paths)}`"
         f"{_other_choice(candidates)}",
     )
+
+
+def _example(paths: Sequence[str]) -> str:
+    """One of the paths: the newest of numbered versions of one model, as Triton's repositories hold them."""
+    parts = [path.partition("/") for path in paths]
+    if all(first.isdecimal() for first, _, _ in parts) and len({rest for _, _, rest in parts}) == 1:
+        return max(paths, key=lambda path: int(path.partition("/")[0]))
+    return paths[0] or paths[1]
 
 
 def _simplest(tree: Tree, models: Sequence[SourceModel]) -> list[SourceModel]:

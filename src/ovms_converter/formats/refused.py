@@ -8,11 +8,22 @@ from typing import TypeAlias
 from ovms_converter.errors import ModelError, UnsupportedModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel
 from ovms_converter.formats.tree import Sample, Tree
+from ovms_converter.formats.words import shown
 
-__all__ = ["Finding", "Refused", "file_match", "magic", "nothing"]
+__all__ = ["Finding", "Refused", "Told", "file_match", "magic", "nothing"]
 
 Finding: TypeAlias = tuple[str, tuple[str, ...], str]
 """What a search yields: the path of the model, the files it needs, and the evidence."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one model of a format tells: in place of its row's `title` and `advice`, and further facts."""
+
+    title: str
+    advice: str
+    producer: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,7 @@ class Refused:
     `search`  finds the models of this format in a tree
     `advice`  the export recipe, one line
     `reason`  follows "`path` is <title>, ..." in the message
+    `look`    what the files of a model tell beyond its name; None if they are not looked into
     """
 
     name: str
@@ -31,6 +43,7 @@ class Refused:
     reason: str = "which cannot be converted"
     error: type[ModelError] = UnsupportedModelError
     suffixes: tuple[str, ...] = ()
+    look: Callable[[Tree, SourceModel], Told] | None = None
     convertible: bool = False
 
     def find(self, tree: Tree) -> Iterator[SourceModel]:
@@ -39,24 +52,31 @@ class Refused:
             stem = Path(path).stem or "model"
             yield SourceModel(self.name, path, tuple(sorted(needs)), stem, evidence)
 
-    def refusal(self, model: SourceModel) -> ModelError:
-        """The error that says what the model is and what would work."""
-        place = f"`{model.path}`" if model.path else "the model"
-        return self.error(f"{place} is {self.title}, {self.reason}: {model.evidence}", hint=self.advice)
+    def told(self, tree: Tree, model: SourceModel) -> Told:
+        """Title and advice for a model, which its own files may tell."""
+        return self.look(tree, model) if self.look else Told(self.title, self.advice)
 
-    def confirm(self, _tree: Tree, model: SourceModel) -> None:
+    def refusal(self, model: SourceModel, told: Told) -> ModelError:
+        """The error that says what the model is and what would work."""
+        place = shown(model.path) if model.path else "the model"
+        return self.error(f"{place} is {told.title}, {self.reason}: {model.evidence}", hint=told.advice)
+
+    def confirm(self, tree: Tree, model: SourceModel) -> None:
         """Always raises the refusal."""
-        raise self.refusal(model)
+        raise self.refusal(model, self.told(tree, model))
 
     def companions(
         self, _root: Path, model: SourceModel, _files: Files | None, _cut: bool
     ) -> tuple[str, ...]:
         """Always raises the refusal."""
-        raise self.refusal(model)
+        raise self.refusal(model, Told(self.title, self.advice))
 
-    def describe(self, _tree: Tree, model: SourceModel) -> ModelDescription:
+    def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
         """The name, the evidence, and why it is refused."""
-        return ModelDescription(self.name, self.title, model.evidence, notes=(self.advice,))
+        told = self.told(tree, model)
+        return ModelDescription(
+            self.name, told.title, model.evidence, producer=told.producer, notes=(told.advice, *told.notes)
+        )
 
 
 def file_match(match: Callable[[Sample], str | None]) -> Callable[[Tree], Iterator[Finding]]:

@@ -1,6 +1,16 @@
 """The registry: every format that is known, and in which order a file is offered to them."""
 
-from ovms_converter.formats import boosters, keras, mlflow, native, notmodels, otherfiles, pickles, pytorch
+from ovms_converter.formats import (
+    boosters,
+    huggingface,
+    keras,
+    mlflow,
+    native,
+    notmodels,
+    otherfiles,
+    pickles,
+    pytorch,
+)
 from ovms_converter.formats.base import Files, Format
 from ovms_converter.formats.onnx import ONNX
 from ovms_converter.formats.tensorflow import SAVED_MODEL
@@ -14,6 +24,7 @@ FORMATS: tuple[Format, ...] = (
     SAVED_MODEL,
     *otherfiles.FORMATS,
     *native.FORMATS,
+    *huggingface.FORMATS,
     *keras.FORMATS,
     *pytorch.FORMATS,
     *boosters.FORMATS,

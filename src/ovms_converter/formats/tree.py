@@ -215,6 +215,11 @@ class Tree:
         """The tree of one file, or of a directory of this tree; paths stay relative to this tree."""
         return self.limited((path,) if path in self._known else self.below(path))
 
+    def with_published(self) -> "Tree | None":
+        """The tree and the versions that a conversion has put there; None if there are none."""
+        visible = _visible(self.files.sizes())
+        return self.limited(visible) if len(visible) > len(self.paths) else None
+
     def limited(self, paths: Iterable[str]) -> "Tree":
         """The tree of some of the files."""
         return Tree(self.files, self._suffixes, paths)
@@ -222,14 +227,18 @@ class Tree:
 
 def _sources(sizes: Mapping[str, int | None]) -> Iterable[str]:
     """Every file but hidden ones and published versions; if that leaves nothing, the tree is what it is."""
-    visible = [
-        path
-        for path in sizes
-        if not any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-    ]
+    visible = _visible(sizes)
     published = _published_versions(visible)
     sources = [path for path in visible if posixpath.dirname(path) not in published]
     return sources or visible or sizes
+
+
+def _visible(paths: Iterable[str]) -> list[str]:
+    return [
+        path
+        for path in paths
+        if not any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    ]
 
 
 def _published_versions(paths: Iterable[str]) -> set[str]:

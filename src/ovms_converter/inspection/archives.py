@@ -1,4 +1,4 @@
-"""What is in an archive, from as little of it as can be: parts of a zip or tar, all of a small tar.gz."""
+"""What is in an archive, from as little of it as can be: parts of a zip or tar, all of a small gzip file."""
 
 import io
 import tempfile
@@ -12,7 +12,7 @@ from ovms_converter.formats.base import Files
 from ovms_converter.formats.tree import Window
 from ovms_converter.inspection.reading import CountedFiles
 from ovms_converter.inspection.report import Archive
-from ovms_converter.storage.archive import may_be_archive, unpacked
+from ovms_converter.storage.archive import gzipped_name, may_be_archive, unpacked
 from ovms_converter.storage.archive_reading import begins_gzip, begins_tar_gz, begins_zip
 from ovms_converter.storage.archive_rules import ArchiveLimits, TooMuchError
 from ovms_converter.storage.archive_view import view
@@ -51,9 +51,16 @@ class Opened:
     excess: str = ""
 
 
-def archive_kind(start: bytes) -> str:
-    """`zip`, `tar` or `tar.gz`, by the first bytes of what may be an archive."""
-    return "zip" if begins_zip(start) else "tar.gz" if begins_gzip(start) else "tar"
+def archive_kind(start: bytes, name: str) -> str:
+    """`zip`, `tar`, `tar.gz` or `gzip`, by the first bytes of what may be an archive; "" if it is none.
+
+    A damaged tar.gz, which only its name tells, is one: those who unpack it say what is wrong with it.
+    """
+    if not begins_gzip(start):
+        return "zip" if begins_zip(start) else "tar"
+    if begins_tar_gz(start) or name.lower().endswith((".tar.gz", ".tgz")):
+        return "tar.gz"
+    return "gzip" if gzipped_name(name) else ""
 
 
 def open_archive(
@@ -68,12 +75,11 @@ def open_archive(
     if not may_be_archive(start):
         return None
     looking = _Looking(source, entry, files, resources, limits or Limits())
-    kind = archive_kind(start)
-    # Another gzip file is named by the formats, a damaged tar.gz by those who unpack it.
-    if kind == "tar.gz" and not (begins_tar_gz(start) or entry.path.lower().endswith((".tar.gz", ".tgz"))):
+    kind = archive_kind(start, entry.path)
+    if not kind:
         return None
     try:
-        if kind != "tar.gz" and entry.size is not None and source.reads_parts(entry.path):
+        if kind in ("zip", "tar") and entry.size is not None and source.reads_parts(entry.path):
             return looking.parts(kind, entry.size, start)
         return looking.whole(kind)
     except TooMuchError as excess:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ovms_converter import formats
-from ovms_converter.acquisition import directory_of, with_place
+from ovms_converter.acquisition import directory_of, nothing_at, with_place
 from ovms_converter.coverage import Operations, coverage, has_rule, workaround
-from ovms_converter.errors import AmbiguousModelError, ModelError, NotFoundError
+from ovms_converter.errors import AmbiguousModelError, ModelError
 from ovms_converter.formats.base import Files, ModelDescription, SourceModel
 from ovms_converter.formats.describe import describe
 from ovms_converter.formats.framework import FrameworkFormat
@@ -38,7 +38,7 @@ __all__ = ["inspect"]
 _STORES = ("s3", "gs", "az")
 _WRITTEN = (*_STORES, "file")
 
-_ROWS = {"zip": "archive.zip", "tar": "archive.tar", "tar.gz": "archive.gzip"}
+_ROWS = {"zip": "archive.zip", "tar": "archive.tar", "tar.gz": "archive.gzip", "gzip": "archive.gzip"}
 """The formats of archives that a conversion unpacks."""
 
 _Result = TypeVar("_Result")
@@ -58,10 +58,7 @@ def inspect(location: str, *, environ: Mapping[str, str], input_format: str = "a
         source = open_source(place, environ)
         listing = source.list()
     if not listing.entries:
-        raise NotFoundError(
-            f"there is nothing at `{place}`",
-            hint="check the spelling; a prefix needs at least one object below it",
-        )
+        raise nothing_at(place)
     with closing(CountedFiles(source, listing)) as files, ExitStack() as resources:
         return _Examination(source, place, listing, files, input_format, resources).inspection()
 
@@ -124,7 +121,9 @@ class _Examination:
             self.archive, self.excess = found.archive, found.excess
             self.files = found.files or self.files
         elif self.refusal:
-            self.archive = Archive(archive_kind(self.counted.read(entry.path, 0, HEAD)), None, None)
+            self.archive = Archive(
+                archive_kind(self.counted.read(entry.path, 0, HEAD), entry.path), None, None
+            )
         return self.refusal is None and not self.excess
 
     def _unread(self, found: Inspection) -> Inspection:

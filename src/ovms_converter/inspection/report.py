@@ -25,7 +25,7 @@ __all__ = [
 class Archive:
     """What the model lies in.
 
-    `kind`   `zip`, `tar` or `tar.gz`
+    `kind`   `zip`, `tar`, `tar.gz`, or `gzip` of one file
     `files`  how many are in it, and `bytes` all of them unpacked; None if that would cost too much to tell
     """
 

@@ -1,4 +1,4 @@
-"""A fetched .zip, .tar or .tar.gz that holds a model becomes a tree of files.
+"""A fetched .zip, .tar, .tar.gz or .gz that holds a model becomes a tree of files.
 
 What a file is, its bytes decide. Many model files are zip files too (.keras, .pth, .pt2, .npz): a zip is
 unpacked only if there is a model among its members and it is not itself one.
@@ -23,11 +23,11 @@ from ovms_converter.storage.archive_reading import (
     open_zip,
     zip_members,
 )
-from ovms_converter.storage.archive_rules import ArchiveLimits, ArchiveRules, Member, shared_top
+from ovms_converter.storage.archive_rules import ArchiveLimits, ArchiveRules, shared_top
 from ovms_converter.storage.base import FetchedFile, FetchedTree
 from ovms_converter.storage.disk import disk_errors
 
-__all__ = ["ArchiveLimits", "may_be_archive", "unpacked"]
+__all__ = ["ArchiveLimits", "gzipped_name", "may_be_archive", "unpacked"]
 
 _CHUNK = 1 << 20
 
@@ -35,6 +35,11 @@ _CHUNK = 1 << 20
 def may_be_archive(start: bytes) -> bool:
     """Whether a file that starts with these bytes (512 are enough) is worth a call of `unpacked`."""
     return begins_zip(start) or begins_gzip(start) or begins_tar(start)
+
+
+def gzipped_name(name: str) -> str:
+    """The name of the one file in `name`, a gzip file that holds no tar; "" if the name does not tell."""
+    return name[: -len(".gz")] if name.lower().endswith(".gz") else ""
 
 
 def unpacked(tree: FetchedTree, directory: Path, limits: ArchiveLimits | None = None) -> FetchedTree | None:
@@ -58,7 +63,7 @@ def unpacked(tree: FetchedTree, directory: Path, limits: ArchiveLimits | None = 
         if start.startswith(b"PK"):
             files = _unpack_zip(file, path.name, unpacking)
         elif begins_gzip(start):
-            files = _unpack_tar_gz(file, path.name, unpacking)
+            files = _unpack_gzip(file, path.name, unpacking)
         else:
             files = _unpack_tar(file, unpacking)
     if files is None:
@@ -76,22 +81,26 @@ def _unpack_zip(file: IO[bytes], name: str, unpacking: "_Unpacking") -> list[Fet
         for member in unpacking.rules.accepted(zip_members(archive)):
             assert isinstance(member.source, zipfile.ZipInfo)
             with archive.open(member.source) as data:
-                unpacking.write(member, data)
+                unpacking.write(member.name, member.size, data)
     return unpacking.files
 
 
-def _unpack_tar_gz(packed: IO[bytes], name: str, unpacking: "_Unpacking") -> list[FetchedFile] | None:
+def _unpack_gzip(packed: IO[bytes], name: str, unpacking: "_Unpacking") -> list[FetchedFile] | None:
     with gzip.open(packed) as file:
         try:
             is_tar = begins_tar(file.read(BLOCK))
         except (OSError, EOFError, zlib.error) as problem:
-            if name.lower().endswith((".tar.gz", ".tgz")):
+            if name.lower().endswith((".gz", ".tgz")):
                 raise unpacking.rules.damage(problem) from None
             return None
-        if not is_tar:
+        inner = gzipped_name(name)
+        if not is_tar and not inner:
             return None
         with unpacking.rules.damages():
             file.seek(0)
+            if not is_tar:
+                unpacking.write(inner, None, file)
+                return unpacking.files
         return _unpack_tar(file, unpacking)
 
 
@@ -99,7 +108,7 @@ def _unpack_tar(file: Readable, unpacking: "_Unpacking") -> list[FetchedFile]:
     with unpacking.rules.damages():
         tar = TarReader(file, unpacking.rules)
         for member, data in tar.members():
-            unpacking.write(member, data)
+            unpacking.write(member.name, member.size, data)
         tar.check_end()
         tar.pass_over_rest()
     return unpacking.files
@@ -113,9 +122,9 @@ class _Unpacking:
         self.rules = rules
         self._directory = directory
 
-    def write(self, member: Member, data: IO[bytes]) -> None:
-        """Write one file, taking its digest; its real size counts, not the one that the archive tells."""
-        target = self._directory / member.name
+    def write(self, name: str, told: int | None, data: Readable) -> None:
+        """Write one file, taking its digest; its real size counts, not the one that the archive `told`."""
+        target = self._directory / name
         sha256 = hashlib.sha256()
         size = 0
         with disk_errors(target):
@@ -129,10 +138,10 @@ class _Unpacking:
                 sha256.update(chunk)
                 with disk_errors(target):
                     handle.write(chunk)
-        if size != member.size:
-            raise EOFError(f"`{member.name}` has another size than the archive tells")
+        if told is not None and size != told:
+            raise EOFError(f"`{name}` has another size than the archive tells")
         self.rules.pass_over(size)
-        self.files.append(FetchedFile(member.name, size, sha256.hexdigest()))
+        self.files.append(FetchedFile(name, size, sha256.hexdigest()))
 
 
 def _without_top(directory: Path, files: Sequence[FetchedFile]) -> FetchedTree:

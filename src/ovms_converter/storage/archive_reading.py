@@ -35,6 +35,9 @@ _MAX_HEADER = 8 << 20
 """More than this no archive needs at once for names; `tarfile` and `zipfile` hold it in memory."""
 
 _MODEL_NAMES = frozenset({"MLmodel", "saved_model.pb", "saved_model.pbtxt"})
+_MODEL_PATHS = frozenset({"MAR-INF/MANIFEST.json"})
+"""What TorchServe's archives (`.mar`) have at their top."""
+
 _MODEL_SUFFIXES = (".onnx", ".tflite", ".pdmodel", ".keras", ".h5")
 _TAIL = (1 << 12, 22 + 56 + 20 + 0xFFFF)
 """Bytes at the end of a zip in which its end is looked for: mostly, and where there is a comment."""
@@ -199,7 +202,7 @@ def _is_model_file(names: set[str]) -> bool:
 
 
 def _holds_model(names: set[str]) -> bool:
-    return any(
+    return bool(names & _MODEL_PATHS) or any(
         name.rpartition("/")[2] in _MODEL_NAMES or name.lower().endswith(_MODEL_SUFFIXES)
         for name in names
         if not is_litter(name)

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
@@ -101,7 +101,7 @@ class LocalSource:
                     raise LocationError(f"`{self.location}` is neither a file nor a directory")
                 return Listing(True, (_entry(self._path.name, status),))
             entries: list[Entry] = []
-            _walk(self._path, "", frozenset(), entries)
+            _walk(self._path, "", _identities(self._path.resolve().parents), entries)
         return Listing(False, tuple(sorted(entries)))
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
@@ -152,6 +152,11 @@ class LocalSource:
 def _entry(path: str, status: os.stat_result) -> Entry:
     modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
     return Entry(path, status.st_size, f"{status.st_mtime_ns}-{status.st_ino}", modified)
+
+
+def _identities(directories: Iterable[Path]) -> frozenset[tuple[int, int]]:
+    """What the system knows directories by, whatever link leads there."""
+    return frozenset((status.st_dev, status.st_ino) for status in map(Path.stat, directories))
 
 
 def _walk(directory: Path, prefix: str, above: frozenset[tuple[int, int]], entries: list[Entry]) -> None:
