@@ -8,8 +8,8 @@ import pytest
 
 import ovms_converter
 from engine_rig import dense
-from ovms_converter import pipeline
 from ovms_converter.errors import ResourceError
+from ovms_converter.pipeline import result
 from ovms_converter.storage import local
 
 
@@ -19,7 +19,7 @@ def test_a_disk_that_does_not_take_the_weights_is_told_and_nothing_is_published(
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(pipeline, "flush", full)
+    monkeypatch.setattr(result, "flush", full)
     model = dense(tmp_path / "m.onnx")
     with pytest.raises(ResourceError, match="no space left"):
         ovms_converter.convert(str(model), str(tmp_path / "out"), environ={})
@@ -36,7 +36,7 @@ def test_every_file_is_flushed_before_it_is_published(
         seen.append((path.name, (tmp_path / "out" / "1").exists()))
         flush(path)
 
-    for module in (pipeline, local):
+    for module in (result, local):
         monkeypatch.setattr(module, "flush", watch)
     ovms_converter.convert(str(dense(tmp_path / "m.onnx")), str(tmp_path / "out"), environ={})
     shown = {name for name, published in seen if not published}

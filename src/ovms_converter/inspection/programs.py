@@ -53,13 +53,11 @@ def _in_model(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
         if LAMBDA.search(tree.sample(path).read(0, _READ)):
             yield ExecutableContent(path, "Keras Lambda layers: Python bytecode in the file", ("Lambda",))
     elif is_pickle(tree.sample(path).head):
-        yield _pickle(tree, path)
+        yield _pickle(path, tree.sample(path).read(0, _READ))
 
 
-def _pickle(tree: Tree, path: str) -> ExecutableContent:
-    return ExecutableContent(
-        path, "a pickle: opening it runs what it names", pickle_globals(tree.sample(path).read(0, _READ))
-    )
+def _pickle(path: str, data: bytes) -> ExecutableContent:
+    return ExecutableContent(path, "a pickle: opening it runs what it names", pickle_globals(data))
 
 
 def _in_archive(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
@@ -78,11 +76,7 @@ def _in_archive(tree: Tree, model: SourceModel) -> Iterator[ExecutableContent]:
                 return
             for name in names:
                 if name.endswith("/data.pkl") and model.format == "pytorch.pickle":
-                    yield ExecutableContent(
-                        path,
-                        "a pickle: opening it runs what it names",
-                        pickle_globals(read_member(archive, name, _READ)),
-                    )
+                    yield _pickle(path, read_member(archive, name, _READ))
     except DAMAGE:
         yield ExecutableContent(path, "an archive that could not be looked into")
 
