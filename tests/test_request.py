@@ -44,6 +44,7 @@ def test_the_output_is_reported_as_it_was_given() -> None:
         ({"input_model": "s3://b/m", "model_version": "0"}, "model_version", "`0`"),
         ({"input_model": "s3://b/m", "model_version": str(1 << 63)}, "model_version", str(1 << 63)),
         ({"input_model": "s3://b/m", "model_version": "9" * 5000}, "model_version", "999"),
+        ({"input_model": "s3://b/m", "keep": "9" * 5000}, "keep", "999"),
         ({"input_model": "s3://b/m", "model_name": "../x"}, "model_name", "`../x`"),
         ({"input_model": "s3://b/m", "timeout": "0"}, "timeout", "`0`"),
         ({"input_model": "s3://b/m", "timeout": "-1"}, "timeout", "above 0"),

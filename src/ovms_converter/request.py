@@ -10,6 +10,7 @@ from types import MappingProxyType
 from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.command_line import parse_extra_args
+from ovms_converter.optimizer.scanner import whole_number
 from ovms_converter.optimizer.syntax import parse_flag, parse_number
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
 from ovms_converter.parameters.placeholders import check_filled_in
@@ -106,20 +107,6 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         return values[name].value if name in values else known[name].default
 
     source = _source(values)
-    version = value_of("model_version")
-    if version not in ("auto", "next") and not _is_version(version):
-        raise RequestError(
-            f"`model_version` is `{version}`; it is `auto`, `next` or a whole number above 0",
-            hint="OpenVINO Model Server takes only directories named by a whole number above 0 for versions, "
-            "and none that needs more than 64 bits",
-            parameter="model_version",
-        )
-    stem = value_of("model_name") or None
-    if stem and (not _FILE_STEM.fullmatch(stem) or stem != stem.strip()):
-        raise RequestError(
-            f"`model_name` is `{stem}`; it names files, so it holds letters, digits, `.`, `_`, `-`",
-            parameter="model_name",
-        )
     return ConversionRequest(
         input=source,
         output=_destination(values, source),
@@ -128,8 +115,8 @@ def build_request(given: Mapping[str, Given]) -> ConversionRequest:
         arguments=OptimizerArguments.parse(
             {name: item.value for name, item in values.items() if name in _OPTIMIZER_NAMES}
         ),
-        model_name=stem,
-        model_version=version,
+        model_name=_stem(value_of("model_name")),
+        model_version=_version(value_of("model_version")),
         verify=value_of("verify"),
         verify_data=_verify_data(value_of("verify_data"), value_of("verify")),
         benchmark=parse_flag(value_of("benchmark"), "benchmark"),
@@ -185,26 +172,41 @@ def _check_value(parameter: Parameter, value: str) -> None:
         parse_flag(value, parameter.name)
 
 
+def _stem(value: str) -> str | None:
+    if not value:
+        return None
+    if not _FILE_STEM.fullmatch(value) or value != value.strip():
+        raise RequestError(
+            f"`model_name` is `{value}`; it names files, so it holds letters, digits, `.`, `_`, `-`",
+            hint="for example `--model-name resnet50`; it begins with a letter, a digit or `_`",
+            parameter="model_name",
+        )
+    return value
+
+
 def _keep(value: str) -> int | None:
     if not value:
         return None
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
+    number = whole_number(value)
+    if not number:
         raise RequestError(
             f"`keep` is `{value}`; it is a whole number above 0",
             hint="`--keep 1` leaves nothing but the newest version; leave it out to keep all",
             parameter="keep",
         )
-    return int(value)
+    return number
 
 
-def _is_version(value: str) -> bool:
-    """Whether a server reads it as a version: it takes names for signed numbers of 64 bits."""
-    return (
-        value.isascii()
-        and value.isdigit()
-        and len(value) <= len(str(_MAX_VERSION))
-        and (0 < int(value) <= _MAX_VERSION)
-    )
+def _version(value: str) -> str:
+    """The wanted version. A server takes the names of directories for signed numbers of 64 bits."""
+    if value not in ("auto", "next") and not 0 < (whole_number(value) or 0) <= _MAX_VERSION:
+        raise RequestError(
+            f"`model_version` is `{value}`; it is `auto`, `next` or a whole number above 0",
+            hint="OpenVINO Model Server takes only directories named by a whole number above 0 for versions, "
+            "and none that needs more than 64 bits",
+            parameter="model_version",
+        )
+    return value
 
 
 def _above_zero(value: str, name: str) -> float:

@@ -60,12 +60,7 @@ def read_xgboost(data: bytes) -> Boosted:
     document = _document(data)
     learner = _mapping(document.get("learner"), "learner")
     parameters = _mapping(learner.get("learner_model_param"), "learner_model_param")
-    objective = _text(_mapping(learner.get("objective"), "objective").get("name"), "objective")
-    if objective.removeprefix(_GPU) not in OBJECTIVES:
-        raise UnsupportedModelError(
-            f"it is trained for the objective `{objective[:60]}`, whose prediction is not known here",
-            hint="export the predictor as ONNX, for example with onnxmltools",
-        )
+    objective = _objective(learner)
     groups = max(_whole(parameters, "num_class"), _whole(parameters, "num_target", 1), 1)
     features = _whole(parameters, "num_feature")
     if not 0 < groups <= _GROUPS or features < 1:
@@ -107,6 +102,17 @@ def read_xgboost(data: bytes) -> Boosted:
         classifier=classifier,
         labels=_labels(wrapper) if classifier and wrapper is not None else None,
     )
+
+
+def _objective(learner: Mapping[str, object]) -> str:
+    """What it is trained for. Raises `UnsupportedModelError` if that does not tell how it predicts."""
+    objective = _text(_mapping(learner.get("objective"), "objective").get("name"), "objective")
+    if objective.removeprefix(_GPU) not in OBJECTIVES:
+        raise UnsupportedModelError(
+            f"it is trained for the objective `{objective[:60]}`, whose prediction is not known here",
+            hint="export the predictor as ONNX, for example with onnxmltools",
+        )
+    return objective
 
 
 def _document(data: bytes) -> Mapping[str, object]:
