@@ -1,5 +1,6 @@
 """Small ONNX models for the engine's tests, and how the tests start it."""
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -84,11 +85,11 @@ def names_in(directory: Path) -> list[str]:
 
 def children() -> list[int]:
     """The processes that this one has started and that are not gone."""
-    return [
-        int(pid)
-        for task in os.scandir("/proc/self/task")
-        for pid in Path(task.path, "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found += map(int, Path("/proc/self/task", task, "children").read_text().split())
+    return found
 
 
 def when(event: type[Event], stage: object, act: Callable[[int], None]) -> Listener:

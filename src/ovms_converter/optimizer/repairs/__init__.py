@@ -6,6 +6,7 @@ installed one does not.
 
 from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repair, by_operation
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
+from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
 from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
 from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
 from ovms_converter.optimizer.repairs.onnx_classical import CLASSICAL
@@ -42,7 +43,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
 )
 """Applied to ONNX nodes before a front end reads them."""
 
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, TILE_REPEATS)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, COMPARISONS_OF_NAN, TILE_REPEATS)
 """Applied to the converted graph, of whatever format the source was."""
 
 REPAIRS: tuple[Repair, ...] = (FUNCTIONS, *ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)
