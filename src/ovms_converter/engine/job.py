@@ -1,6 +1,5 @@
 """What is asked of the child process, and what it answers: frozen values without openvino's types."""
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +87,8 @@ class Timing:
     @property
     def median(self) -> float:
         """Half of the answers took less."""
+        import statistics
+
         return statistics.median(self.answers)
 
 

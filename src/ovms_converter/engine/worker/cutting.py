@@ -10,7 +10,7 @@ from openvino import op
 
 __all__ = ["FED_PART_BYTES", "PART_BYTES", "Key", "Part", "compiled_bytes", "cut", "key_of"]
 
-PART_BYTES = 48 << 20
+PART_BYTES = 32 << 20
 """The weights that are compiled into one part, as the plugin holds them."""
 
 FED_PART_BYTES = 192 << 20

@@ -20,7 +20,7 @@ from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.shapes import sizes
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
-__all__ = ["OUTPUT", "Example", "MisfitError", "read_data", "read_mlflow"]
+__all__ = ["OUTPUT", "Example", "Examples", "MisfitError", "read_data", "read_mlflow"]
 
 OUTPUT = "output:"
 """Begins the name of an array that is a recorded output."""
@@ -45,6 +45,19 @@ class Example:
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs that somebody gave: `data` of `verify_data`, and `example` that came with the model."""
+
+    data: tuple[Example, ...] = ()
+    example: tuple[Example, ...] = ()
+
+    @property
+    def recorded(self) -> tuple[Example, ...]:
+        """Those that tell outputs."""
+        return tuple(each for each in self.data if each.outputs)
 
 
 def read_data(path: Path, model: ov.Model) -> tuple[Example, ...]:

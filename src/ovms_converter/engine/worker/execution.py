@@ -4,7 +4,7 @@ OpenVINO's CPU plugin keeps a second, repacked copy of every weight that it comp
 model costs its size in anonymous memory. Three methods, by the bytes of weights as the plugin would hold
 them:
 
-1. Up to `WHOLE_BYTES`: compiled as it is, the way a server does.
+1. Up to `WHOLE_BYTES`, or what a caller allows: compiled as it is, the way a server does.
 2. Otherwise the large weights of MatMul and Gather become further inputs, fed from the mapped file. An input
    of a dynamic shape is neither repacked nor copied, so it costs nothing; one of a static shape is copied.
 3. If what then remains (convolutions) or what is fed is still much, the graph is cut into parts in their
@@ -18,6 +18,7 @@ or run a model, the model is run whole: the verdict is never that of the method.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -30,6 +31,7 @@ from ovms_converter.engine.worker.cutting import FED_PART_BYTES, Key, Part, comp
 
 __all__ = [
     "CPU_CONFIG",
+    "LOADED_BYTES",
     "WHOLE_BYTES",
     "Array",
     "Method",
@@ -42,7 +44,11 @@ __all__ = [
 ]
 
 WHOLE_BYTES = 112 << 20
-"""The weights that a model may have to be compiled as it is."""
+"""The weights that a model may have to be compiled as it is, where it runs more than once."""
+
+LOADED_BYTES = 64 << 20
+"""The same where it runs once: parts then take no longer, and a plugin that folds batch norms into
+convolutions holds their weights three times."""
 
 _FED_BYTES = 1 << 20
 
@@ -73,37 +79,48 @@ Method: TypeAlias = Callable[[ov.Model, ov.Core], Runner]
 """Compiles a model. Raises RuntimeError if openvino cannot."""
 
 
-def methods(model: ov.Model) -> tuple[Method, ...]:
-    """The methods to try with a model of this size, in order. Each changes the model it is called with."""
-    return (_whole,) if weigh(model) <= WHOLE_BYTES else (_bounded, _whole)
+def methods(model: ov.Model, whole_bytes: int | None = None) -> tuple[Method, ...]:
+    """The methods to try with a model of this size, in order. Each changes the model it is called with.
+
+    `whole_bytes` are the weights that it may have to be compiled as it is, by default `WHOLE_BYTES`.
+    """
+    limit = WHOLE_BYTES if whole_bytes is None else whole_bytes
+    return (_whole,) if weigh(model) <= limit else (partial(_bounded, limit), _whole)
 
 
-def run_file(xml: Path, use: Callable[[Runner, Sequence[ov.Output]], Result]) -> Result:
-    """Read a written IR and call `use` with what runs it and with its inputs.
+def run_file(
+    xml: Path,
+    use: Callable[[Runner, Sequence[ov.Output]], Result],
+    *,
+    read: ov.Model | None = None,
+    whole_bytes: int | None = None,
+) -> Result:
+    """Call `use` with what runs a written IR and with its inputs.
 
-    Should the method for its size fail, it is done again with the model compiled whole; the last failure
-    counts.
+    `read` is the model if it was read already, and is used up; for `whole_bytes` see `methods`. Should the
+    method for its size fail, it is done again with the model compiled whole; the last failure counts.
 
     Raises:
         ResourceError: memory ran out.
         RuntimeError, ValueError: openvino cannot compile the model, or cannot run it.
     """
     core = ov.Core()
-    *bounded, last = methods(core.read_model(str(xml)))
+    model = core.read_model(str(xml)) if read is None else read
+    *bounded, last = methods(model, whole_bytes)
     for method in bounded:
         try:
-            return _use(xml, core, method, use)
+            return _use(model, core, method, use)
         except (RuntimeError, ValueError) as error:  # noqa: PERF203 - compiling takes longer
             resources = death.of_exception(error, f"running `{xml.name}`")
             if resources:
                 raise resources from None
-    return _use(xml, core, last, use)
+            model = core.read_model(str(xml))
+    return _use(model, core, last, use)
 
 
 def _use(
-    xml: Path, core: ov.Core, method: Method, use: Callable[[Runner, Sequence[ov.Output]], Result]
+    model: ov.Model, core: ov.Core, method: Method, use: Callable[[Runner, Sequence[ov.Output]], Result]
 ) -> Result:
-    model = core.read_model(str(xml))
     inputs = list(model.inputs)  # those that a method adds are none of the caller's
     return use(method(model, core), inputs)
 
@@ -117,10 +134,10 @@ def _whole(model: ov.Model, core: ov.Core) -> Runner:
     return _Whole(model, core)
 
 
-def _bounded(model: ov.Model, core: ov.Core) -> Runner:
+def _bounded(whole_bytes: int, model: ov.Model, core: ov.Core) -> Runner:
     fed = _feed_weights(model)
     sizes = {weight.name: int(weight.tensor.get_byte_size()) for weight in fed}
-    bounded = weigh(model) <= WHOLE_BYTES and sum(sizes.values()) <= FED_PART_BYTES
+    bounded = weigh(model) <= whole_bytes and sum(sizes.values()) <= FED_PART_BYTES
     parts = [] if bounded else cut(model, sizes)
     return _Fed(_Parts(parts, model, core) if parts else _Whole(model, core), fed)
 

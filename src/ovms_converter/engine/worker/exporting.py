@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter.engine.job import ConversionJob
-from ovms_converter.frameworks import process
 from ovms_converter.frameworks.base import ExportJob
 
 __all__ = ["Source", "export_job", "exported"]
@@ -36,6 +35,8 @@ def export_job(job: ConversionJob, output: Path) -> ExportJob:
 
 def exported(job: ConversionJob, scratch: Path) -> Source:
     """Export the model below `scratch`. Raises as `frameworks.process.export` does."""
+    from ovms_converter.frameworks import process
+
     output = Path(tempfile.mkdtemp(prefix="exported-", dir=scratch))
     found = process.export(export_job(job, output))
     return Source(found.path, found.format, found.notes)

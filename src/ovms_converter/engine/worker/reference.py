@@ -4,7 +4,6 @@ ONNX Runtime, then ONNX's reference implementation; OpenVINO's own reference imp
 what another library reads, that library, in the process of `frameworks`.
 """
 
-import importlib.metadata
 import importlib.util
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from ovms_converter.engine.job import ConversionJob
 from ovms_converter.engine.worker import execution
 from ovms_converter.engine.worker.execution import Array
 from ovms_converter.engine.worker.exporting import export_job
+from ovms_converter.engine.worker.extras import missing_extra
 from ovms_converter.engine.worker.onnx_part import part_of
 from ovms_converter.engine.worker.treatment import Treatment
 from ovms_converter.errors import ConverterError, CorruptModelError, ResourceError, UnsupportedModelError
@@ -27,7 +27,7 @@ from ovms_converter.frameworks import OPENERS
 from ovms_converter.frameworks.process import FrameworkProcess
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
 
-__all__ = ["NoReference", "Reference", "ReferenceError", "Runtime", "evaluate", "missing_extra", "runtimes"]
+__all__ = ["NoReference", "Reference", "ReferenceError", "Runtime", "evaluate", "runtimes"]
 
 _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -65,9 +65,6 @@ _TYPES: Mapping[int, str] = {
 _SMALL = 8 << 20
 """The reference implementations of ONNX and OpenVINO are slow: they take models of at most so many bytes."""
 
-_BOOSTERS = ("xgboost", "lightgbm")
-_TENSORFLOW = ("tensorflow.saved_model", "tensorflow.frozen", "tflite")
-
 
 class ReferenceError(Exception):
     """The source cannot be run as a reference on these inputs; the text says why."""
@@ -91,20 +88,6 @@ class Reference(Protocol):
 
 Runtime: TypeAlias = Callable[[], AbstractContextManager[Reference]]
 """Loads the source; raises `NoReference`, or `ReferenceError`, if it cannot."""
-
-
-def missing_extra(format: str) -> str | None:
-    """The extra of this package that brings the runtime of a format, or None if it is there.
-
-    Nothing is imported for that.
-    """
-    if format == "onnx":
-        return None if importlib.util.find_spec("onnxruntime") else "verify"
-    if format in _BOOSTERS:
-        return None if importlib.util.find_spec(format) else format
-    if format in _TENSORFLOW:
-        return None if importlib.util.find_spec("tensorflow") else "tensorflow"
-    return None
 
 
 def runtimes(job: ConversionJob, treatment: Treatment) -> Sequence[Runtime]:
@@ -325,6 +308,8 @@ class _Framework:
 
 def _version(module: str) -> str:
     """The version of a framework's package, with a blank before it, or nothing if that is not known."""
+    import importlib.metadata
+
     for name in (module, f"{module}-cpu"):
         try:
             return f" {importlib.metadata.version(name)}"

@@ -16,6 +16,7 @@ __all__ = [
     "Sizes",
     "candidates",
     "fill",
+    "fit",
     "has_free_batch",
     "has_other_free_dimensions",
     "has_settings",
@@ -119,6 +120,19 @@ def fill(
             return None
         tensors.append(_tensor(port.get_element_type(), shape, generator, draw))
     return tensors
+
+
+def fit(model: ov.Model, sizes: Sizes) -> bool:
+    """Whether the shapes of all operations can be told for inputs of these sizes; the model gets them.
+
+    Raises RuntimeError if they do not fit together.
+    """
+    # `Model.reshape` would first put right what an exporter fixed to its own batch.
+    for parameter in model.get_parameters():
+        shape = _shape(parameter.get_partial_shape(), sizes)
+        parameter.set_partial_shape(ov.PartialShape(list(shape)))
+    model.validate_nodes_and_infer_types()
+    return all(output.get_partial_shape().is_static for node in model.get_ops() for output in node.outputs())
 
 
 def _shape(partial: ov.PartialShape, sizes: Sizes) -> Shape:

@@ -20,7 +20,7 @@ from ovms_converter.engine.protocol import (
     decode_job,
     encode_message,
 )
-from ovms_converter.engine.worker import exporting, save, speed, verify, weights
+from ovms_converter.engine.worker import exporting, save, verify
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
 from ovms_converter.frameworks import FRAMEWORKS
@@ -106,6 +106,8 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
     verify_seconds = time.monotonic() - started
     timings: tuple[Timing, ...] = ()
     if job.benchmark:
+        from ovms_converter.engine.worker import speed
+
         tell.doing(Stage.VERIFY, f"timing `{job.stem}.xml`")
         timings = speed.measure(written, source.model, source.format)
     return Done(
@@ -137,6 +139,8 @@ def _converted(
 def _compressed(model: ov.Model, job: ConversionJob, tell: _Teller) -> ov.Model:
     if job.weights is None:
         return model
+    from ovms_converter.engine.worker import weights
+
     tell.doing(Stage.CONVERT, f"compressing the weights to {job.weights}")
     if job.calibration_data:
         return weights.quantize(model, job.calibration_data)
