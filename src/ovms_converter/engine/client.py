@@ -135,20 +135,7 @@ class Engine:
         for path in (xml, weights):
             if not path.is_file() or path.is_symlink() or not path.stat().st_size:
                 raise InternalError(f"the converter process did not write `{path.name}`")
-        return ConvertedModel(
-            xml=xml,
-            bin=weights,
-            inputs=done.inputs,
-            outputs=done.outputs,
-            notes=done.notes,
-            openvino_version=done.openvino_version,
-            verified=done.verified,
-            convert_seconds=done.convert_seconds,
-            verify_seconds=done.verify_seconds,
-            comparison=done.comparison,
-            repairs=done.repairs,
-            timings=done.timings,
-        )
+        return ConvertedModel(xml=xml, bin=weights, **vars(done))
 
     def _wait(self, child: "subprocess.Popen[bytes]", printed: int, deadline: float | None) -> Done:
         """Read both pipes until the child has answered or is dead."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ovms_converter.optimizer.arguments import OptimizerArguments
 
-__all__ = ["ConversionJob", "ConvertedModel", "OutputComparison", "Port", "Timing"]
+__all__ = ["ConversionJob", "Converted", "ConvertedModel", "OutputComparison", "Port", "Timing"]
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,9 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class ConvertedModel:
-    """A written and verified IR.
+class Converted:
+    """What is known of a written and verified IR beside its files.
 
-    `xml`, `bin`         the one pair of files in `ConversionJob.output`; `bin` has at least one byte
     `inputs`, `outputs`  as read back from the written file, in its order, one name each
     `notes`              lines for the user: what was ignored, guessed or could not be checked
     `verified`           one line: how the result was verified
@@ -105,8 +104,6 @@ class ConvertedModel:
     `repairs`            names of the repairs that the model needed, see `optimizer.repairs`
     """
 
-    xml: Path
-    bin: Path
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     notes: tuple[str, ...]
@@ -117,3 +114,14 @@ class ConvertedModel:
     comparison: tuple[OutputComparison, ...] = ()
     repairs: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertedModel(Converted):
+    """A written and verified IR: the one pair of files in `ConversionJob.output`, and what is known of it.
+
+    `bin` has at least one byte.
+    """
+
+    xml: Path
+    bin: Path

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from ovms_converter.engine.job import ConversionJob, OutputComparison, Port, Timing
+from ovms_converter.engine.job import ConversionJob, Converted, OutputComparison, Port, Timing
 from ovms_converter.errors import ConverterError, InternalError
 from ovms_converter.events import Note, Stage
 from ovms_converter.messages import line as encoded
@@ -60,19 +60,8 @@ class StageEnded:
 
 
 @dataclass(frozen=True)
-class Done:
-    """The job is done. Everything of `ConvertedModel` but the paths, which the client knows itself."""
-
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    notes: tuple[str, ...]
-    openvino_version: str
-    verified: str
-    convert_seconds: float
-    verify_seconds: float
-    comparison: tuple[OutputComparison, ...]
-    repairs: tuple[str, ...]
-    timings: tuple[Timing, ...] = ()
+class Done(Converted):
+    """The job is done. The paths of the files are left out: the client knows them itself."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 A format looks at names and at a few bytes. It loads nothing and imports neither numpy nor openvino.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ovms_converter.formats.tree import Tree
 
-__all__ = ["Files", "Format", "MLflowModel", "ModelDescription", "SourceModel", "TensorSpec"]
+__all__ = ["Files", "Format", "MLflowModel", "ModelDescription", "SourceModel", "TensorSpec", "shape_text"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,14 @@ class TensorSpec:
     shape: tuple[int | str | None, ...] | None
 
     def __str__(self) -> str:
-        dims = (
-            "[...]"
-            if self.shape is None
-            else f"[{','.join('?' if d is None else str(d) for d in self.shape)}]"
-        )
-        return f"{self.name} {self.type} {dims}"
+        return f"{self.name} {self.type} {shape_text(self.shape)}"
+
+
+def shape_text(shape: Sequence[int | str | None] | None) -> str:
+    """A shape as a person reads it: `[?,3,224,224]`, or `[...]` where not even the rank is known."""
+    if shape is None:
+        return "[...]"
+    return f"[{','.join('?' if size is None else str(size) for size in shape)}]"
 
 
 class Files(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ovms_converter.errors import RequestError
+from ovms_converter.formats.base import shape_text
 from ovms_converter.formats.describe import signature_specs
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.optimizer.arguments import OptimizerArguments
@@ -63,12 +64,7 @@ class Input:
     name: str = ""
 
     def __str__(self) -> str:
-        dims = (
-            "..."
-            if self.shape is None
-            else ",".join("?" if size is None else str(size) for size in self.shape)
-        )
-        return f"{self.name}[{dims}]"
+        return f"{self.name}{shape_text(self.shape)}"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 from ovms_converter.errors import RequestError
+from ovms_converter.formats.base import shape_text
 from ovms_converter.optimizer.suggestions import listed, nearest
 from ovms_converter.optimizer.values import Shape, Value
 
@@ -24,12 +25,7 @@ class Tensor:
     shape: tuple[int | None, ...] | None
 
     def __str__(self) -> str:
-        sizes = (
-            "..."
-            if self.shape is None
-            else ",".join("?" if size is None else str(size) for size in self.shape)
-        )
-        return f"`{self.name}` [{sizes}] {self.type or 'of unknown type'}"
+        return f"`{self.name}` {shape_text(self.shape)} {self.type or 'of unknown type'}"
 
 
 @dataclass(frozen=True)
