@@ -1,7 +1,6 @@
 """Small ONNX models for the engine's tests, and how the tests start it."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -86,9 +85,9 @@ def names_in(directory: Path) -> list[str]:
 def children() -> list[int]:
     """The processes that this one has started and that are not gone."""
     found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
+    for task in Path("/proc/self/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
-            found += map(int, Path("/proc/self/task", task, "children").read_text().split())
+            found += map(int, (task / "children").read_text().split())
     return found
 
 
