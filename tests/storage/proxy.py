@@ -19,8 +19,11 @@ class Fault:
     `after`   bytes of an answer that pass first: small answers, such as listings, never get there
     `kind`    cut (reset), truncate (orderly end), stall (silence), flip (one bit), 503, longer, shorter (a
               wrong Content-Length), lost (the request arrives, its answer does not), flip-sent (one bit of a
-              request, at `after`)
-    `method`  of the requests that `503`, `lost` and `flip-sent` hit; `spared` is how many of them pass first
+              request, at `after`), answer (another answer than the server's)
+    `method`  of the requests that `503`, `answer`, `lost` and `flip-sent` hit; `spared` is how many of them
+              pass first
+    `target`  what the path and query of requests that get another answer hold
+    `then`    the fault that follows a break
     """
 
     kind: str
@@ -28,6 +31,9 @@ class Fault:
     times: int | None = 1
     method: bytes = b""
     spared: int = 0
+    target: bytes = b""
+    answer: bytes = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    then: "Fault | None" = None
     happened: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -112,14 +118,13 @@ class _Connection:
             fault = self._proxy.fault
             if self._proxy.dead:
                 break
-            if match := re.match(rb"(GET|HEAD|PUT|POST|DELETE) ", data):
+            if match := re.match(rb"(GET|HEAD|PUT|POST|DELETE) (\S+)", data):
                 self._method, self._passed, self._taken, self._struck = match[1], 0, 0, False
                 self._proxy.gets += self._method == b"GET"
-                hit = fault.kind == "503" and self._method.startswith(fault.method) and fault.strikes()
-                if hit:
-                    busy = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                meant = self._method.startswith(fault.method) and fault.target in match[2]
+                if fault.kind in ("503", "answer") and meant and fault.strikes():
                     with contextlib.suppress(OSError):
-                        self._client.sendall(busy)
+                        self._client.sendall(fault.answer)
                     break
             place = fault.after - self._taken
             self._taken += len(data)
@@ -144,6 +149,7 @@ class _Connection:
             due = fault.after <= self._passed + len(data) and fault.after > 0 and not self._struck
             if due and fault.kind in ("cut", "truncate", "stall", "flip") and fault.strikes():
                 self._struck = True
+                self._proxy.fault = fault.then or fault
                 place = max(0, fault.after - self._passed - 1)
                 if fault.kind == "flip":
                     data = _flipped(data, place)

@@ -31,6 +31,56 @@ def test_an_account_with_its_key(azure: AzureBucket) -> None:
     assert azure.keys() == ["m/f"]
 
 
+SPELLINGS = (
+    "az://{container}/",
+    "azure://{container}/",
+    "az://{container}@{account}.blob.core.windows.net/",
+    "abfs://{container}@{account}.dfs.core.windows.net/",
+    "abfss://{container}@{account}.dfs.core.windows.net/",
+    "wasb://{container}@{account}.blob.core.windows.net/",
+    "wasbs://{container}@{account}.blob.core.windows.net/",
+    "https://{account}.blob.core.windows.net/{container}/",
+    "https://{account}.dfs.core.windows.net/{container}/",
+    "abfss://{container}@{account}.dfs.fabric.microsoft.com/",
+)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("tail", ["", "/"])
+def test_every_spelling_is_read_and_written(
+    azure: AzureBucket, tmp_path: Path, spelling: str, tail: str
+) -> None:
+    """The connection string of the account in the URL tells where its server is."""
+    for key in ("m/MLmodel", "m/a b/ü#1.onnx", "m-old/f"):
+        azure.put(key, key.encode())
+    base = spelling.format(container=azure.name, account=ACCOUNT)
+    source = open_source(Location.parse(f"{base}m{tail}"), azure.environ())
+    paths = [entry.path for entry in source.list().entries]
+    assert paths == ["MLmodel", "a b/ü#1.onnx"]
+    source.fetch(paths, tmp_path, lambda count: None)
+    assert (tmp_path / "a b" / "ü#1.onnx").read_bytes() == "m/a b/ü#1.onnx".encode()
+    target = open_destination(Location.parse(f"{base}out{tail}"), azure.environ())
+    target.check_writable()
+    files = {"conversion.json": tmp_path / "MLmodel", "m.xml": tmp_path / "MLmodel"}
+    target.publish("1", files, lambda count: None)
+    assert [entry.path for entry in target.list()] == ["1/conversion.json", "1/m.xml"]
+    assert target.read("1/m.xml") == b"m/MLmodel"
+    assert azure.keys("out") == ["out/1/conversion.json", "out/1/m.xml"]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_one_blob(azure: AzureBucket, tmp_path: Path, spelling: str) -> None:
+    azure.put("m/a%20b c.onnx", b"1")
+    key = "m/a%2520b%20c.onnx" if spelling.startswith("https") else "m/a%20b c.onnx"
+    url = f"{spelling.format(container=azure.name, account=ACCOUNT)}{key}"
+    source = open_source(Location.parse(url), azure.environ())
+    listing = source.list()
+    assert listing.is_file
+    assert [entry.path for entry in listing.entries] == ["a%20b c.onnx"]
+    source.fetch(["a%20b c.onnx"], tmp_path, lambda count: None)
+    assert (tmp_path / "a%20b c.onnx").read_bytes() == b"1"
+
+
 def test_a_shared_access_signature_allows_what_it_says(azure: AzureBucket, tmp_path: Path) -> None:
     azure.put("m/f", b"1")
     (tmp_path / "m.xml").write_bytes(b"<net/>")

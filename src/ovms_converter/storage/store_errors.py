@@ -104,6 +104,8 @@ def translate(error: Exception, names: StoreNames, key: str) -> ConverterError:
         status = status or 404
     elif kind in ("PermissionDeniedError", "UnauthenticatedError"):
         status = status or 403
+    elif "redirect without LOCATION" in text:
+        status = 301
     return refused(names, key, status, code, text) if status or code else _no_answer(names, text)
 
 
@@ -153,9 +155,10 @@ def _denied(names: StoreNames, url: str, code: str) -> AccessDeniedError:
     why = _KEYS_REFUSED.get(code, "the store denies it")
     if names.credentials is None:
         return AccessDeniedError(f"no access to `{url}` without credentials: {why}", hint=names.advice)
+    clock = code == "RequestTimeTooSkewed"
     return AccessDeniedError(
         f"no access to `{url}` with the credentials from {names.credentials}: {why}",
-        hint="check these credentials and what they allow",
+        hint="set this machine's clock" if clock else "check these credentials and what they allow",
     )
 
 
