@@ -1,6 +1,7 @@
 """What the documents show works: commands are accepted, links lead somewhere, the reference is current."""
 
 import ast
+import importlib
 import re
 import runpy
 import shlex
@@ -9,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, FakePipeline
-from ovms_converter.cli.commands.verify import command as verify
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -25,24 +25,39 @@ def commands() -> list[tuple[str, str]]:
     """Every call of the converter in a console block, with the document it is from."""
     found = []
     for document in DOCUMENTS:
-        for block in blocks(document, "console"):
+        for block in (*blocks(document, "console"), *blocks(document, "shell")):
             for line in block.replace("\\\n", " ").splitlines():
-                if re.match(r"([A-Z_]+=\S+ )*ovms-converter ", line):
-                    found.append((document.name, line.split(" | ")[0]))
+                typed = line.removeprefix("$ ")
+                if re.match(r"([A-Z_]+=\S+ )*ovms-converter ", typed):
+                    found.append((document.name, typed.split(" | ")[0]))
     return found
+
+
+def anchors(document: Path) -> set[str]:
+    """What links may name behind `#`: the headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ +(.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize(("document", "line"), commands(), ids=str)
 def test_every_command_is_accepted(
-    document: str, line: str, command: CommandLine, fake: FakePipeline
+    document: str,
+    line: str,
+    command: CommandLine,
+    fake: FakePipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(line, comments=True)
     start = words.index("ovms-converter")
     environ = dict(word.split("=", 1) for word in words[:start])
     if words[1:] == ["convert"] and not environ:
         environ = {"FUSEML_INPUT_MODEL": "s3://models/run42/model"}
-    if words[start + 1] == "verify":  # its options are its own
-        assert verify.make_context("verify", words[start + 2 :]).params["url"]
+    name = words[start + 1]
+    if name in ("lint", "report", "verify"):  # their options are their own
+        its_own = importlib.import_module(f"ovms_converter.cli.commands.{name}").command
+        assert its_own.make_context(name, words[start + 2 :]).params["url"]
         return
     argv = ["convert" if word in ("doctor", "inspect") else word for word in words[start + 1 :]]
     finished = command(*argv, **environ)
@@ -56,8 +71,14 @@ def test_there_are_commands_to_check() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_somewhere(document: Path) -> None:
-    links = [link for link in _LINK.findall(document.read_text()) if "://" not in link]
-    missing = [link for link in links if not (document.parent / link).exists()]
+    links = [link for link in _LINK.findall(document.read_text(encoding="utf-8")) if "://" not in link]
+    places = [(document.parent / link.partition("#")[0] if link[0] != "#" else document) for link in links]
+    missing = [link for link, place in zip(links, places, strict=True) if not place.exists()]
+    missing += [
+        link
+        for link, place in zip(links, places, strict=True)
+        if "#" in link and place.suffix == ".md" and link.partition("#")[2] not in anchors(place)
+    ]
     assert not missing
 
 
