@@ -214,7 +214,9 @@ class Memory:
         return [self._entry(key) for key in self.objects if key.startswith(f"{prefix}/")]
 
     async def children(self, prefix: str) -> Sequence[str]:
-        raise NotImplementedError
+        start = f"{prefix}/" if prefix else ""
+        names = {key.removeprefix(start).partition("/")[0] for key in self.objects if key.startswith(start)}
+        return sorted(names)
 
     async def stream(
         self, key: str, start: int, end: int, entry: Entry, chunk: int = 1

@@ -6,14 +6,17 @@ for nothing.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ovms_converter.storage.base import Progress
-from ovms_converter.storage.bucket import Bucket
+from ovms_converter.storage.bucket import CHUNK, Bucket
 from ovms_converter.storage.disk import write_at
-from ovms_converter.storage.receiving import Segment, Wanted, receive
+from ovms_converter.storage.receiving import Segment, Sink, Wanted, receive
 from ovms_converter.storage.store_errors import RangeIgnoredError
 
 __all__ = ["STREAMS", "Digests", "LargeFile"]
@@ -24,6 +27,9 @@ PIECE = 8 << 20
 """Bytes of a connection's first piece, and of the shortest that is worth a request."""
 PIECE_SECONDS = 2.0
 """How long a further piece takes, as fast as the one before it: the pause between two is small beside it."""
+LARGE_PIECE = 64 << 20
+LARGE_CHUNK = 4 << 20
+"""Bytes handed over at a time of such a piece, which comes so fast that turns cost more than memory does."""
 GROWTH_SECONDS = 0.5
 """How long the rate is measured before another connection is tried, and after."""
 FAST = 300_000_000
@@ -83,6 +89,9 @@ class LargeFile:
         self._digested = 0
         self._first_byte = 0.0
         self._holds = True
+        self._writers = ThreadPoolExecutor(STREAMS, "storage-write")
+        self._unwritten: set[int] = set()
+        """Offsets of what was received and is on its way to the disk."""
         self._near: dict[int, bytes] = {}
         """Offset → bytes that came in order, held for their digest: to read them again is a copy more."""
 
@@ -100,6 +109,7 @@ class LargeFile:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+            self._writers.shutdown()
 
     @property
     def is_digested(self) -> bool:
@@ -184,24 +194,48 @@ class LargeFile:
         piece = Segment(self._asked, self._asked + length)
         self._asked = piece.end
         self._pieces.append(piece)
-        try:
-            await receive(self._bucket, self._wanted, piece, self._sink)
-        except RangeIgnoredError:
-            if piece.end == self._asked:
-                piece.end = self._asked = self._wanted.size
-            await receive(self._bucket, self._wanted, piece, self._sink)
+        chunk = LARGE_CHUNK if length >= LARGE_PIECE else CHUNK
+        async with self._writing() as sink:
+            try:
+                await receive(self._bucket, self._wanted, piece, sink, chunk)
+            except RangeIgnoredError:
+                if piece.end == self._asked:
+                    piece.end = self._asked = self._wanted.size
+                await receive(self._bucket, self._wanted, piece, sink, chunk)
         self._pieces.remove(piece)
         return length
 
-    def _sink(self, offset: int, data: bytes) -> None:
-        if not self._through:
-            self._first_byte = time.monotonic()
-        write_at(self._handle, data, offset)
-        if self._holds and offset - self._digested < NEAR:
-            self._near[offset] = data
-        self._through += len(data)
-        self._progress(len(data))
-        self._moved.set()
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Sink]:
+        """A sink that writes what it is given while the next bytes arrive; all is written when this ends."""
+        last: tuple[int, bytes, Future[int]] | None = None
+
+        async def sink(offset: int, data: bytes) -> None:
+            nonlocal last
+            if not self._first_byte:
+                self._first_byte = time.monotonic()
+            await settle()
+            self._unwritten.add(offset)
+            last = offset, data, self._writers.submit(write_at, self._handle, data, offset)
+            self._through += len(data)
+            self._progress(len(data))
+            self._moved.set()
+
+        async def settle() -> None:
+            nonlocal last
+            if last:
+                (offset, data, written), last = last, None
+                # Most are done by now, which costs no turn of the loop.
+                if not written.done():
+                    await asyncio.wrap_future(written)
+                written.result()
+                self._unwritten.discard(offset)
+                if self._holds and offset - self._digested < NEAR:
+                    self._near[offset] = data
+                self._moved.set()
+
+        yield sink
+        await settle()
 
     def _outruns_digests(self) -> bool:
         """Whether the first bytes came as fast as a local network's, and the file fits into memory well."""
@@ -211,4 +245,4 @@ class LargeFile:
 
     def _frontier(self) -> int:
         """The offset of the first byte that is not there yet."""
-        return min((piece.position for piece in self._pieces), default=self._asked)
+        return min((*self._unwritten, *(piece.position for piece in self._pieces)), default=self._asked)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ovms_converter.errors import UnavailableError
@@ -11,7 +11,7 @@ from ovms_converter.storage.base import Entry
 from ovms_converter.storage.bucket import CHUNK, Bucket
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError
 
-__all__ = ["Segment", "Wanted", "receive", "received"]
+__all__ = ["Segment", "Sink", "Wanted", "receive", "received"]
 
 FINE = 64 << 10
 """Bytes handed over at a time after a break, until one request has brought as much as `CALM`."""
@@ -21,6 +21,10 @@ FRUITLESS_TRIES = 8
 BYTES_PER_RETRY = 256 << 10
 """A transfer may break once for each of these that it brought, on top of `FREE_RETRIES`."""
 FREE_RETRIES = 20
+
+
+Sink = Callable[[int, bytes], Awaitable[None]]
+"""Takes the bytes that begin at an offset; no further ones come until it has returned."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,10 @@ async def receive(
     bucket: Bucket,
     wanted: Wanted,
     segment: Segment,
-    sink: Callable[[int, bytes], None],
+    sink: Sink,
+    chunk_size: int = CHUNK,
 ) -> None:
-    """Hand the bytes of a segment to `sink(offset, bytes)`, in order and each once.
+    """Hand the bytes of a segment to `sink`, in order, each once, and about `chunk_size` at a time.
 
     From a server that is known to ignore ranges all is read up to the segment's end, and what comes before
     the segment is thrown away. Raises `UnavailableError` when the retries are used up, `SourceChangedError`
@@ -56,7 +61,7 @@ async def receive(
     """
     begun = segment.position
     fruitless = breaks = 0
-    chunk = CHUNK
+    chunk = chunk_size
     while segment.position < segment.end:
         before = segment.position
         try:
@@ -71,7 +76,7 @@ async def receive(
             breaks += 1
             brought = segment.position - begun
             # What came of a chunk before a break is lost.
-            chunk = CHUNK if segment.position - before > CALM else FINE
+            chunk = chunk_size if segment.position - before > CALM else FINE
             if fruitless >= FRUITLESS_TRIES or breaks > FREE_RETRIES + brought // BYTES_PER_RETRY:
                 raise
             if fruitless:
@@ -79,7 +84,7 @@ async def receive(
 
 
 async def _receive_once(
-    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Callable[[int, bytes], None], chunk_size: int
+    bucket: Bucket, wanted: Wanted, segment: Segment, sink: Sink, chunk_size: int
 ) -> None:
     """One request for the rest of a segment."""
     start, end = (segment.position, segment.end) if bucket.ranges else (0, wanted.size)
@@ -90,7 +95,7 @@ async def _receive_once(
             fresh = chunk[max(0, segment.position - arrived) : max(0, segment.end - arrived)]
             arrived += len(chunk)
             if fresh:
-                sink(segment.position, fresh)
+                await sink(segment.position, fresh)
                 segment.position += len(fresh)
             if segment.position >= segment.end:
                 return
@@ -110,7 +115,7 @@ async def received(bucket: Bucket, wanted: Wanted, start: int, end: int) -> byte
     """The bytes from `start` to before `end`, in memory; see `receive`."""
     parts: list[bytes] = []
 
-    def sink(offset: int, data: bytes) -> None:  # noqa: ARG001
+    async def sink(offset: int, data: bytes) -> None:  # noqa: ARG001
         parts.append(data)
 
     try:
