@@ -482,6 +482,19 @@ def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
         converted(path, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(TensorProto.INT4, "i4"), (TensorProto.FLOAT8E5M2, "f8e5m2"), (TensorProto.UINT4, "u4")],
+)
+def test_a_type_that_no_client_can_receive_is_refused(code: int, told: str, tmp_path: Path) -> None:
+    cast = helper.make_node("Cast", ["x"], ["y"], to=code)
+    path = write_model(tmp_path / "m.onnx", [cast], [value("x", [1, 3])], [value("y", [1, 3], code)])
+
+    with pytest.raises(ModelError, match=rf"the output `y` is of the type {told}\b") as refused:
+        converted(path, tmp_path)
+    assert "`--output`" in (refused.value.hint or "")
+
+
 def weighty(path: Path, kind: str) -> np.ndarray:
     """A model of 2 MiB whose weights lie in one of the places that ONNX has for them."""
     weights = np.random.default_rng(7).standard_normal((512, 1024)).astype(np.float32)

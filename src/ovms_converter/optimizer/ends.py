@@ -14,7 +14,14 @@ from ovms_converter.optimizer.native import Model, opset13, ov
 from ovms_converter.optimizer.source import GraphSource, Plan
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
-__all__ = ["Ends", "arrange", "ends_of", "meant", "name_ends"]
+__all__ = ["Ends", "arrange", "ends_of", "meant", "name_ends", "refuse_unserved"]
+
+SERVED = frozenset(
+    ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "boolean", "string")
+)
+"""Element types of tensors that a client can exchange with the server: those that its APIs have names for
+(`KFSDataType` and `TFSDataType` of its sources).
+"""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,19 @@ def name_ends(model: Model, ends: Ends) -> None:
                 port.get_tensor().set_names(set())
     for port, name in zip((*model.inputs, *model.outputs), (*ends.inputs, *ends.outputs), strict=True):
         port.get_tensor().set_names({name})
+
+
+def refuse_unserved(model: Model) -> None:
+    """Raise `ModelError` if an input or output is of a type that no client can send or receive."""
+    for what, ports in (("input", model.inputs), ("output", model.outputs)):
+        for port in ports:
+            type_name = port.get_element_type().get_type_name()
+            if type_name not in SERVED:
+                raise ModelError(
+                    f"the {what} `{port.get_any_name()}` is of the type {type_name}, "
+                    "which OpenVINO Model Server exchanges with no client",
+                    hint=f"cut the model there with `--{what}`, or export it with floating-point {what}s",
+                )
 
 
 def ends_of(model: Model) -> Ends:
