@@ -2,6 +2,8 @@
 tested with the other stores.
 """
 
+import asyncio
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,8 +12,14 @@ import pytest
 from azurite import ACCOUNT, KEY, AzureBucket
 from ovms_converter.errors import AccessDeniedError, NotFoundError
 from ovms_converter.storage import open_destination, open_source
+from ovms_converter.storage.az import AzureAccess
+from ovms_converter.storage.az_bucket import AzureContainer, signed_by_store
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.network import Network
+from ovms_converter.storage.store_errors import StoreNames
 from proxy import Fault, running_proxy
+
+NETWORK = Network.from_environment({})
 
 
 def listed(url: str, environ: dict[str, str]) -> list[str]:
@@ -146,3 +154,48 @@ def test_a_version_is_published_through_faults(azure: AzureBucket, tmp_path: Pat
     assert azure.keys() == [f"o/1/{name}" for name in contents]
     for name, data in contents.items():
         assert azure.get(f"o/1/{name}") == data
+
+
+def test_what_a_workload_may_sign_is_compared_too(azure: AzureBucket, tmp_path: Path) -> None:
+    """As with a token, which needs a key to sign with: obstore makes the URLs."""
+    location = Location.parse(azure.url())
+    container = AzureAccess.from_environment(azure.environ(), location).bucket(location)
+    store, names = vars(container)["_patient"], container.names
+    signing = AzureContainer(store, store, names, signed_by_store(store, names), NETWORK, asks_from=9)
+    (tmp_path / "f").write_bytes(os.urandom(11 << 20))
+
+    async def used() -> tuple[str | None, ...]:
+        sent = await signing.put_file("a/b", tmp_path / "f", lambda count: None)
+        large = await signing.head("a/b")
+        await signing.put("small", b"12345678", only_if_absent=True)
+        small = await signing.head("small")
+        assert large
+        assert small
+        return sent, await signing.md5("a/b", large), await signing.md5("small", small)
+
+    expected = hashlib.md5((tmp_path / "f").read_bytes()).hexdigest()
+    assert asyncio.run(used()) == (expected, expected, None)
+    assert azure.get("a/b") == (tmp_path / "f").read_bytes()
+
+
+def test_who_may_not_sign_stores_without_a_digest(azure: AzureBucket, tmp_path: Path) -> None:
+    location = Location.parse(azure.url())
+    store = vars(AzureAccess.from_environment(azure.environ(), location).bucket(location))["_patient"]
+    names = StoreNames("az://c", azure.endpoint, None, "")
+
+    async def refuse(method: str, key: str) -> str:
+        raise AccessDeniedError("no key to sign with")
+
+    container = AzureContainer(store, store, names, refuse, NETWORK)
+    (tmp_path / "f").write_bytes(os.urandom(11 << 20))
+
+    async def used() -> tuple[str | None, ...]:
+        sent = await container.put_file("f", tmp_path / "f", lambda count: None)
+        await container.put("g", b"1")
+        entry = await container.head("g")
+        assert entry
+        return sent, await container.md5("g", entry)
+
+    assert asyncio.run(used()) == (None, None)
+    assert azure.get("f") == (tmp_path / "f").read_bytes()
+    assert azure.get("g") == b"1"

@@ -196,7 +196,8 @@ def signed_by_key(base: str, account: str, container: str, key: str) -> SignedUr
 def signed_by_store(store: "AzureStore", names: StoreNames) -> SignedUrl:
     """URLs that obstore signs, with a key that it asks the service for in the name of a user or workload.
 
-    Raises `AccessDeniedError` where they may not have one.
+    Raises `AccessDeniedError` where they may not have one. obstore 0.12 signs keys that a URL has to escape
+    wrongly: the service denies these.
     """
 
     async def signed(method: str, blob: str) -> str:
