@@ -197,7 +197,7 @@ def signed_by_store(store: "AzureStore", names: StoreNames) -> SignedUrl:
     """URLs that obstore signs, with a key that it asks the service for in the name of a user or workload.
 
     Raises `AccessDeniedError` where they may not have one. obstore 0.12 signs keys that a URL has to escape
-    wrongly: the service denies these.
+    wrongly, and allows a HEAD nothing.
     """
 
     async def signed(method: str, blob: str) -> str:
@@ -205,7 +205,7 @@ def signed_by_store(store: "AzureStore", names: StoreNames) -> SignedUrl:
         from obstore.exceptions import BaseError
 
         try:
-            return f"{await sign_async(store, 'HEAD' if method == 'HEAD' else 'PUT', blob, _LASTS)}&"
+            return f"{await sign_async(store, 'GET' if method == 'HEAD' else 'PUT', blob, _LASTS)}&"
         except BaseError:
             raise AccessDeniedError(f"no key to sign with at `{names.endpoint}`") from None
 
