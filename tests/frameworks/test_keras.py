@@ -275,3 +275,58 @@ def test_another_release_of_keras_is_told_from_a_fault_of_the_model(
     ) as caught:
         process.export(job(MODELS[0], tmp_path))
     assert caught.value.hint == "pip install 'ovms-converter[keras]'"
+
+
+def as_newer(files: bytes, **settings: object) -> bytes:
+    """An archive as Keras 3.99 might have written it, with settings of a `Dense` layer of its own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(files)) as before, zipfile.ZipFile(buffer, "w") as after:
+        for name in before.namelist():
+            data = before.read(name)
+            if name == "metadata.json":
+                data = json.dumps({**json.loads(data), "keras_version": "3.99.0"}).encode()
+            if name == "config.json":
+                data = data.replace(
+                    b'"units":', f'{json.dumps(settings)[1:-1]}{", " if settings else ""}"units":'.encode()
+                )
+            after.writestr(name, data)
+    return buffer.getvalue()
+
+
+def dense(path: Path) -> None:
+    """A model of one layer, `x` to `d`, as a file whose version is that of a newer Keras if it is HDF5."""
+    python(
+        """
+import sys, keras
+keras.src.__version__ = "3.99.0"
+keras.Sequential([keras.Input((4,), name="x"), keras.layers.Dense(3, name="d")]).save(sys.argv[1])
+""",
+        path,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_what_a_newer_keras_wrote_is_converted_with_a_note(ending: str, tmp_path: Path) -> None:
+    """Keras itself never looks at the version, and leaves out what it does not know beside layers."""
+    path = tmp_path / f"m.{ending}"
+    dense(path)
+    if ending == "keras":
+        path.write_bytes(as_newer(path.read_bytes()))
+    done = process.export(job(path, tmp_path))
+    assert len(done.notes) == 1
+    assert done.notes[0].startswith("written by Keras 3.99.0 and read by 3.")
+    assert computed(done.path, {"x": np.ones((2, 4), np.float32)})["d"].shape == (2, 3)
+
+
+def test_what_a_newer_keras_added_to_a_layer_is_named_as_that(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    dense(path)
+    path.write_bytes(as_newer(path.read_bytes(), sharpness=0.3))
+    with pytest.raises(UnsupportedModelError) as caught:
+        process.export(job(path, tmp_path))
+    assert "`m.keras` was written by Keras 3.99.0, and Keras 3." in caught.value.message
+    assert "does not know all of it: Unrecognized keyword arguments passed to Dense: {'sharpness': 0.3}" in (
+        caught.value.message
+    )
+    assert "saved_model" in (caught.value.hint or "")

@@ -1,5 +1,6 @@
 """Keras' own files: the `.keras` archive and HDF5."""
 
+import importlib.metadata
 import json
 import re
 from dataclasses import replace
@@ -8,7 +9,7 @@ from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.formats.archives import DAMAGE, open_archive, read_member
 from ovms_converter.formats.base import ModelDescription, SourceModel
 from ovms_converter.formats.framework import FrameworkFormat
-from ovms_converter.formats.keras_config import parse_keras_model
+from ovms_converter.formats.keras_config import MAJOR, newer_note, parse_keras_model, release
 from ovms_converter.formats.programs import keras_programs
 from ovms_converter.formats.refused import Refused, file_match
 from ovms_converter.formats.tree import Sample, Tree
@@ -27,6 +28,7 @@ _VERSION = re.compile(rb"(?<![0-9.])([1-9][0-9]*\.[0-9]+\.[0-9]+(?:-[a-z0-9]+)?)
 """A version among the attributes of HDF5; Keras writes no other."""
 
 _LISTED = 8
+_EXPORT = 'run `model.export("saved_model")` where the model was made, and convert that directory'
 _MODULES, _PYTHON = ("keras", "h5py", "scipy"), (3, 11)
 
 
@@ -77,15 +79,25 @@ def _from_model(data: bytes) -> str:
 
 
 def _check(tree: Tree, model: SourceModel) -> None:
-    """Refuse classes whose code is not in the file."""
-    text, _ = _configuration(tree, model)
+    """Refuse classes whose code is not in the file, and a major release that nobody here knows.
+
+    Keras 3 meant another slope by `hard_sigmoid` than Keras 2, and its file looks the same.
+    """
+    text, version = _configuration(tree, model)
+    written = release(version)
+    if written and written[0] > MAJOR:
+        raise UnsupportedModelError(
+            f"{shown(model.path)} was written by Keras {version}, and only releases up to {MAJOR} are known "
+            "here: a later one may mean other things by the same words",
+            hint=_EXPORT,
+        )
     found = parse_keras_model(text)
     if found is None or not found.foreign:
         return
     named = ", ".join(shown(name) for name in found.foreign[:_LISTED])
     raise UnsupportedModelError(
         f"{shown(model.path)} uses code of its author that is not in the file: {named}",
-        hint='run `model.export("saved_model")` where the model was made, and convert that directory',
+        hint=_EXPORT,
     )
 
 
@@ -104,8 +116,10 @@ def _details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDe
     text, version = _configuration(tree, model)
     read = parse_keras_model(text)
     producer = f"Keras {version}" if version else None
+    newer = newer_note(version, _installed())
+    notes = (newer,) if newer else ()
     if read is None:
-        return replace(found, producer=producer)
+        return replace(found, producer=producer, notes=notes)
     count = sum(read.layers.values())
     return replace(
         found,
@@ -113,8 +127,16 @@ def _details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDe
         inputs=read.inputs,
         outputs=read.outputs,
         operations={"keras": read.layers},
-        notes=(f"a {read.kind} model of {count} layers",),
+        notes=(f"a {read.kind} model of {count} layers", *notes),
     )
+
+
+def _installed() -> str:
+    """The release of Keras that is here, which is not imported; "" if there is none."""
+    try:
+        return importlib.metadata.version("keras")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 _EXECUTES = "with layers that run Python code of its author"

@@ -4,15 +4,41 @@ The configuration is JSON; nothing of it is executed, and Keras is not imported.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ovms_converter.formats.base import TensorSpec
 
-__all__ = ["KerasModel", "parse_keras_model"]
+__all__ = ["MAJOR", "KerasModel", "newer_note", "parse_keras_model", "release"]
 
 _OWN = ("keras", "builtins", "tensorflow.keras", "tf_keras")
+
+
+MAJOR = 3
+"""The newest major release of Keras whose files are understood here."""
+
+
+def release(version: str) -> tuple[int, int] | None:
+    """Major and minor number of a release: (3, 15) of `3.15.1`; None if it is none."""
+    found = re.match(r"(\d{1,4})\.(\d{1,4})(?!\d)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def newer_note(written: str, installed: str) -> str | None:
+    """What to know of a file that a newer Keras has written than the one that reads it; None if it is not.
+
+    Keras itself never looks at that number. Measured with 3.15: of a layer it refuses settings and classes
+    that it does not know, and what else it does not know of a model it leaves out without a word.
+    """
+    one, other = release(written), release(installed)
+    if one is None or other is None or one <= other:
+        return None
+    return (
+        f"written by Keras {written} and read by {installed}, which leaves out what it does not know of a "
+        "model beside its layers: compare its results with the original's"
+    )
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _paddle(own: _Values, function: _Values) -> Iterator[str]:
 
 
 def _transformers(own: _Values, function: _Values) -> Iterator[str]:
-    """A whole pipeline since MLflow 2.3, its parts since 2.4; or what was tuned of a model on the hub."""
+    """Where the flavor says, else a whole pipeline or its model, else what was tuned of another one."""
     yield from _data(own, function)
     yield from ("pipeline", "model")
     yield from _value((own, "peft_adaptor"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
+from ovms_converter.formats.keras_config import newer_note
 from ovms_converter.frameworks.base import Exported, ExportJob
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def export(job: ExportJob) -> Exported:
         from ovms_converter.frameworks.keras_trace import trace
 
         ov.serialize(trace(model), path)
-    return Exported(path, "openvino.ir", _notes(model))
+    return Exported(path, "openvino.ir", (*_notes(model), *_newer(job)))
 
 
 def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
@@ -115,7 +116,48 @@ def _load(path: Path, format: str, trusted: bool) -> Any:
             hint="compare its size and checksum with the original, and upload it again",
         ) from None
     except (TypeError, ValueError) as error:
-        raise _explained(error, path) or error from None
+        raise _too_new(error, path, format) or _explained(error, path) or error from None
+
+
+def _written_by(path: Path, format: str) -> str:
+    """The version of Keras that wrote a file that Keras could open."""
+    from ovms_converter.frameworks import keras_archive, keras_h5
+
+    return keras_h5.written_by(path) if format == "keras.h5" else keras_archive.written_by(path)
+
+
+def _newer(job: ExportJob) -> tuple[str, ...]:
+    """That a newer Keras wrote the file than the one that has read it, if so."""
+    import keras
+
+    note = newer_note(_written_by(job.model, job.format), keras.__version__)
+    return (note,) if note else ()
+
+
+def _too_new(error: Exception, path: Path, format: str) -> UnsupportedModelError | None:
+    """The refusal of what a newer Keras has written and this one does not know; None if it is not newer."""
+    import keras
+
+    written = _written_by(path, format)
+    if newer_note(written, keras.__version__) is None or "safe_mode" in str(error):
+        return None
+    return UnsupportedModelError(
+        f"`{path.name}` was written by Keras {written}, and Keras {keras.__version__} does not know all of "
+        f"it: {_cause(error)}",
+        hint=_EXPORT,
+    )
+
+
+def _cause(error: Exception) -> str:
+    """What is the matter, out of Keras' long account of where: its last exception that is told."""
+    lines = [_COLOUR.sub("", line).strip() for line in str(error).splitlines()]
+    told = [
+        line.partition("Exception encountered:")[2].strip()
+        for line in lines
+        if "Exception encountered:" in line
+    ]
+    found = next((line for line in (*reversed(told), *lines) if line), type(error).__name__)
+    return found.partition(". ")[0].rstrip(".")
 
 
 def _explained(error: Exception, path: Path) -> UnsupportedModelError | None:

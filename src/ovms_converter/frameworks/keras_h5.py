@@ -17,6 +17,7 @@ from keras.src.ops.operation import Operation
 from keras.src.saving import serialization_lib
 
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
+from ovms_converter.formats.keras_config import release
 from ovms_converter.frameworks.keras_names import SLASH
 from ovms_converter.frameworks.keras_operations import (
     EXPORT_AS_BEFORE,
@@ -26,7 +27,7 @@ from ovms_converter.frameworks.keras_operations import (
     hard_sigmoid_of_keras_2,
 )
 
-__all__ = ["load", "model_of", "repaired"]
+__all__ = ["load", "model_of", "repaired", "written_by"]
 
 _Config = dict[str, Any]
 
@@ -79,12 +80,19 @@ def load(path: Path, *, trusted: bool) -> keras.Model:
         ) from None
     with file:
         config = _configuration(file, path)
-        if not _text(file.attrs.get("keras_version")).startswith("3."):
+        written = release(_text(file.attrs.get("keras_version")))
+        if written is None or written[0] < 3:
             config = repaired(config)
         _tell_apart(config)
         model = model_of(config, trusted=trusted)
         legacy_h5_format.load_weights_from_hdf5_group(file.get("model_weights", file), model)
     return model
+
+
+def written_by(path: Path) -> str:
+    """The version of Keras that wrote a file, "" if it does not say. Raises `OSError`."""
+    with h5py.File(path, "r") as file:
+        return _text(file.attrs.get("keras_version"))
 
 
 def model_of(config: _Config, *, trusted: bool) -> keras.Model:
