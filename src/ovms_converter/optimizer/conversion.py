@@ -14,7 +14,7 @@ from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.classical.precision import walks_trees
 from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends, refuse_unserved
 from ovms_converter.optimizer.layouts import resolve_layouts
-from ovms_converter.optimizer.native import Model, native_errors, ov
+from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, ov
 from ovms_converter.optimizer.native_source import FRAMEWORKS, NativeSource
 from ovms_converter.optimizer.onnx_source import OnnxSource
 from ovms_converter.optimizer.output_shapes import narrow_output_shapes
@@ -28,6 +28,8 @@ from ovms_converter.optimizer.suggestions import counted, listed
 from ovms_converter.optimizer.transforms import apply_transformations, fold_shapes
 
 __all__ = ["FORMATS", "Conversion", "convert", "open_model"]
+
+_CUT = "if the model runs in its own framework, `--input` and `--output` can leave out the part that fails"
 
 FORMATS = ("onnx", "tensorflow.saved_model", "tensorflow.frozen", *FRAMEWORKS, *boosters.FORMATS)
 """The formats that `convert` reads."""
@@ -142,7 +144,7 @@ def _read(
 ) -> tuple[Model, Ends]:
     """Load and convert with everything that must be set before a front end converts."""
     prepared = source.prepare(plan, scratch)
-    with native_errors("the model cannot be read"):
+    with native_errors("the model cannot be read", hint=READ_IT_ELSEWHERE):
         if isinstance(source, NativeSource):
             input_model = source.edited(plan)
             finish = input_model.convert
@@ -161,7 +163,7 @@ def _read(
         outputs = plan.outputs or tuple(tensor.name for tensor in source.outputs)
         layouts = resolve_layouts(arguments, source, Ends(tuple(places), tuple(outputs)))
         shapes.set_batch(input_model, source, plan, arguments.batch, layouts)
-    with native_errors("the model cannot be converted"):
+    with native_errors("the model cannot be converted", hint=_CUT):
         return arrange(finish(), source, plan)
 
 

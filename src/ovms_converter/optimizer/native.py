@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ovms_converter.errors import ModelError, ResourceError, UnsupportedModelError
+from ovms_converter.exhaustion import MORE_MEMORY
 from ovms_converter.optimizer.suggestions import listed
 
 # Otherwise the import opens a connection and forks.
@@ -14,7 +15,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 from openvino import frontend, opset13  # noqa: E402
 
-__all__ = ["NATIVE_ERRORS", "Model", "cause_of", "native_errors", "opset13", "ov"]
+__all__ = ["NATIVE_ERRORS", "READ_IT_ELSEWHERE", "Model", "cause_of", "native_errors", "opset13", "ov"]
 
 Model = ov.Model
 
@@ -28,6 +29,9 @@ NATIVE_ERRORS = (
     frontend.OpConversionFailure,
 )
 """What openvino raises; the front ends' own exceptions are no `RuntimeError`."""
+
+READ_IT_ELSEWHERE = "check that the file is whole, and that the model runs in its own framework"
+"""A hint for what a front end refuses to read."""
 
 _UNSUPPORTED = re.compile(
     r"(?:No conversion rule found for|no translator found for) operations?(?:\(s\))?: *(.+)"
@@ -56,16 +60,16 @@ def cause_of(error: BaseException) -> str:
 
 
 @contextmanager
-def native_errors(doing: str) -> Iterator[None]:
+def native_errors(doing: str, *, hint: str | None = None) -> Iterator[None]:
     """Turn an exception of openvino into one of ours; `doing` says what failed: "the model cannot be read".
 
     Raises `UnsupportedModelError` that lists the operations if that is the cause, `ResourceError` if memory
-    ran out, else `ModelError` with the cause in one line.
+    ran out, else `ModelError` with the cause in one line and the `hint`.
     """
     try:
         yield
     except MemoryError:
-        raise ResourceError(f"{doing}: out of memory") from None
+        raise ResourceError(f"{doing}: out of memory", hint=MORE_MEMORY) from None
     except NATIVE_ERRORS as error:
         unsupported = _UNSUPPORTED.search(str(error))
         if unsupported:
@@ -74,4 +78,4 @@ def native_errors(doing: str) -> Iterator[None]:
                 f"OpenVINO has no operation for {listed(operations)}",
                 hint="cut them off with `input` and `output` if they only prepare or finish the data",
             ) from None
-        raise ModelError(f"{doing}: {cause_of(error)}") from None
+        raise ModelError(f"{doing}: {cause_of(error)}", hint=hint) from None

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ovms_converter.errors import RequestError
-from ovms_converter.optimizer.native import Model, native_errors, opset13, ov
+from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, opset13, ov
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.shapes import partial_shape, sizes
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
@@ -108,7 +108,7 @@ class NativeSource:
         return EditedModel(model, parameters, results | added)
 
     def _read(self) -> Model:
-        with native_errors("the model cannot be read"):
+        with native_errors("the model cannot be read", hint=READ_IT_ELSEWHERE):
             if self.framework == "ir":
                 # this also brings IR of releases before 2022 into today's form
                 return ov.Core().read_model(str(self._path))

@@ -11,7 +11,7 @@ from ovms_converter.formats.wire import Field, bytes_field, fields
 from ovms_converter.optimizer import onnx_graph, sidecar
 from ovms_converter.optimizer.classical.lowering import Lowered, lowered_graph
 from ovms_converter.optimizer.constants import frozen_array
-from ovms_converter.optimizer.native import native_errors, ov
+from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, native_errors, ov
 from ovms_converter.optimizer.onnx_graph import OnnxValue
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS, by_operation
@@ -157,7 +157,7 @@ class OnnxSource:
         """Types and shapes of all tensors as OpenVINO infers them; nothing if it cannot read the model."""
         found: dict[str, OnnxValue] = {}
         try:
-            with native_errors("the model cannot be read"):
+            with native_errors("the model cannot be read", hint=READ_IT_ELSEWHERE):
                 front_end = self.front_end()
                 operations = front_end.convert(front_end.load(str(path))).get_ordered_ops()
         except ModelError:
