@@ -34,4 +34,5 @@ def judge(
             )
         )
         wrong += [f"of output `{port.name}`: {one.why}" for one in seen if one.why][:1]
-    return tuple(figures), wrong[0] if wrong else ""
+    others = f"; {len(wrong)} of {len(written.outputs)} outputs differ" if len(wrong) > 1 else ""
+    return tuple(figures), f"{wrong[0]}{others}" if wrong else ""
