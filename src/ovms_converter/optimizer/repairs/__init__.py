@@ -19,6 +19,7 @@ from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
 from ovms_converter.optimizer.repairs.onnx_spatial import DEFORM_CONV, DET, MAX_POOL, MAX_UNPOOL
 from ovms_converter.optimizer.repairs.onnx_state import CAUSAL_CONV, LINEAR_ATTENTION, TENSOR_SCATTER
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
+from ovms_converter.optimizer.repairs.topk_ties import TOPK_TIES
 
 __all__ = ["GRAPH_REPAIRS", "ONNX_REPAIRS", "REPAIRS", "GraphRepair", "OnnxRepair", "Repair", "by_operation"]
 
@@ -43,7 +44,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
 )
 """Applied to ONNX nodes before a front end reads them."""
 
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, COMPARISONS_OF_NAN, TILE_REPEATS)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, COMPARISONS_OF_NAN, TILE_REPEATS, TOPK_TIES)
 """Applied to the converted graph, of whatever format the source was."""
 
 REPAIRS: tuple[Repair, ...] = (FUNCTIONS, *ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)
