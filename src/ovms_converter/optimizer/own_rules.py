@@ -7,8 +7,8 @@ __all__ = ["OWN_RULES"]
 
 OWN_RULES = frozenset(
     (
-        "CausalConvWithState", "CumProd", "DeformConv", "Det", "LinearAttention", "MaxUnpool", "SwiGLU",
-        "TensorScatter",
+        "CausalConvWithState", "CumProd", "DeformConv", "Det", "DynamicSlice", "LinearAttention", "MaxUnpool",
+        "SwiGLU", "TensorScatter",
     )
 )  # fmt: skip
 """Of ONNX's own domain."""

@@ -7,16 +7,31 @@ installed one does not.
 from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repair, by_operation
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
+from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
 from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
 from ovms_converter.optimizer.repairs.onnx_classical import CLASSICAL
 from ovms_converter.optimizer.repairs.onnx_cumulative import CUM_PROD
 from ovms_converter.optimizer.repairs.onnx_dft import DFT
+from ovms_converter.optimizer.repairs.onnx_early import (
+    BATCH_NORMALIZATION,
+    DYNAMIC_SLICE,
+    MEAN_VARIANCE,
+    P_RELU,
+)
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
-from ovms_converter.optimizer.repairs.onnx_spatial import DEFORM_CONV, DET, MAX_POOL, MAX_UNPOOL
+from ovms_converter.optimizer.repairs.onnx_softmax import SOFTMAX
+from ovms_converter.optimizer.repairs.onnx_spatial import (
+    AVERAGE_POOL,
+    DEFORM_CONV,
+    DET,
+    MAX_POOL,
+    MAX_UNPOOL,
+    ROI_ALIGN,
+)
 from ovms_converter.optimizer.repairs.onnx_state import CAUSAL_CONV, LINEAR_ATTENTION, TENSOR_SCATTER
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from ovms_converter.optimizer.repairs.topk_ties import TOPK_TIES
@@ -28,23 +43,36 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     *REWRITTEN,
     *DFT,
     ATTENTION,
+    AVERAGE_POOL,
+    BATCH_NORMALIZATION,
     BIT_SHIFT,
     CAUSAL_CONV,
     CELU,
     CUM_PROD,
     DEFORM_CONV,
     DET,
+    DYNAMIC_SLICE,
     LINEAR_ATTENTION,
     MAX_POOL,
     MAX_UNPOOL,
+    MEAN_VARIANCE,
     MOD,
     NLL_LOSS,
+    P_RELU,
+    ROI_ALIGN,
+    SOFTMAX,
     SWIGLU,
     TENSOR_SCATTER,
 )
 """Applied to ONNX nodes before a front end reads them."""
 
-GRAPH_REPAIRS: tuple[GraphRepair, ...] = (CHANNELS_AFTER_REDUCE, COMPARISONS_OF_NAN, TILE_REPEATS, TOPK_TIES)
+GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
+    CHANNELS_AFTER_REDUCE,
+    COMPARISONS_OF_NAN,
+    LRN_BIAS,
+    TILE_REPEATS,
+    TOPK_TIES,
+)
 """Applied to the converted graph, of whatever format the source was."""
 
 REPAIRS: tuple[Repair, ...] = (FUNCTIONS, *ONNX_REPAIRS, *CLASSICAL.values(), *GRAPH_REPAIRS)

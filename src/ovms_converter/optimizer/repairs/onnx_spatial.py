@@ -1,11 +1,16 @@
-"""`DeformConv` (opset 19), `MaxUnpool`, `Det`, and `MaxPool` with a rounded-up size."""
+"""`DeformConv` (opset 19), `MaxUnpool`, `Det`, pooling with a rounded-up size, and `RoiAlign`."""
+
+from collections.abc import Sequence
 
 from openvino import opset14
 
 from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer.native import opset13, ov
-from ovms_converter.optimizer.onnx_graph import NODE_OUTPUT
+from ovms_converter.optimizer.onnx_graph import NODE_INPUT, NODE_OUTPUT
+from ovms_converter.optimizer.repairs.base import OnnxRepair
+from ovms_converter.optimizer.repairs.onnx_build import changed, integer_attribute, without
 from ovms_converter.optimizer.repairs.translation import (
+    SUPPORTED,
     attribute,
     given,
     int64,
@@ -15,7 +20,7 @@ from ovms_converter.optimizer.repairs.translation import (
     translated,
 )
 
-__all__ = ["DEFORM_CONV", "DET", "MAX_POOL", "MAX_UNPOOL"]
+__all__ = ["AVERAGE_POOL", "DEFORM_CONV", "DET", "MAX_POOL", "MAX_UNPOOL", "ROI_ALIGN"]
 
 
 def _pads(node: ov.frontend.NodeContext, rank: int) -> tuple[list[int], list[int]]:
@@ -117,6 +122,47 @@ def _max_pool(node: ov.frontend.NodeContext) -> list[ov.Output]:
     return [pooled.output(0)]
 
 
+def _rounds_up_and_counts_padding(node: Message) -> bool:
+    rounding, counting, padding = (
+        attribute(node, name) for name in ("ceil_mode", "count_include_pad", "pads")
+    )
+    automatic, dilations = attribute(node, "auto_pad"), attribute(node, "dilations")
+    return (
+        bool(rounding and rounding.integer(3) and counting and counting.integer(3))
+        and (padding is not None and any(padding.integers(8)))
+        and (automatic is None or automatic.text(4) == "NOTSET")
+        and (dilations is None or set(dilations.integers(8)) == {1})
+    )
+
+
+def _average_pool(node: ov.frontend.NodeContext) -> list[ov.Output]:
+    """Padded first: then only what lies behind the padding is left out, which is not counted."""
+    data, kernel = node.get_input(0), list(node.get_attribute("kernel_shape", [1]))
+    rank = len(kernel)
+    before, after = _pads(node, rank)
+    strides, none = list(node.get_attribute("strides", [1] * rank)), [0] * rank
+    padded = opset13.pad(data, int64(0, 0, *before), int64(0, 0, *after), "constant", like(0, data))
+
+    def pooled(values: ov.Output | ov.Node, first: list[int], last: list[int]) -> ov.Node:
+        return opset14.avg_pool(values, strides, first, last, kernel, True, "ceil_torch", "explicit")
+
+    result = pooled(padded, none, none)
+    if any(end and step > size - end for end, step, size in zip(after, strides, kernel, strict=True)):
+        # a window may begin in the padding behind, which is none by the standard
+        axes = int64(*range(2, rank + 2))
+        shape = opset13.gather(opset13.shape_of(pooled(data, before, after)), axes, integer(0))
+        result = opset13.slice(result, int64(*none), shape, int64(*[1] * rank), axes)
+    return [result.output(0)]
+
+
+def _adaptive_sampling(node: Message) -> Sequence[bytes] | None:
+    """With the default written out."""
+    if attribute(node, "sampling_ratio") is not None:
+        return None
+    default = Message(memoryview(integer_attribute("sampling_ratio", 0)))
+    return [changed(node, node.texts(NODE_INPUT), node.texts(NODE_OUTPUT), [*without(node), default])]
+
+
 DEFORM_CONV = translated(
     "DeformConv", _deform_conv, issue="https://github.com/openvinotoolkit/openvino/issues/24635"
 )
@@ -129,4 +175,20 @@ MAX_POOL = translated(
     name="onnx-MaxPool-ceil",
     applies=_rounds_up_and_gives_no_indices,
     issue="https://github.com/openvinotoolkit/openvino/issues/18731",
+)
+AVERAGE_POOL = translated(
+    "AveragePool",
+    _average_pool,
+    "divide by the wrong number at the end of an `AveragePool` with `ceil_mode` that counts the padding",
+    name="onnx-AveragePool-ceil",
+    applies=_rounds_up_and_counts_padding,
+)
+ROI_ALIGN = OnnxRepair(
+    name="onnx-RoiAlign-sampling",
+    fault="sample a `RoiAlign` without `sampling_ratio` once a bin, not as often as its size asks for",
+    issue=SUPPORTED,
+    versions="2026.4",
+    operation="RoiAlign",
+    opsets=range(10, 100),
+    rewrite=_adaptive_sampling,
 )
