@@ -15,7 +15,7 @@ import pytest
 import urllib3
 
 from azurite import AzureBucket, run_azurite
-from servers import GcsBucket, S3Bucket, S3Server, run_gcs, run_moto, run_rclone
+from servers import GcsBucket, GoogleByXml, S3Bucket, S3Server, run_gcs, run_moto, run_rclone
 
 pytest_plugins = ("command_line",)
 
@@ -149,6 +149,20 @@ def gcs(gcs_server: str) -> Iterator[GcsBucket]:
         name = f"test-{uuid.uuid4().hex[:12]}"
         http.request("POST", f"{gcs_server}/storage/v1/b?project=test", json={"name": name})
         yield GcsBucket(gcs_server, name, http)
+
+
+@pytest.fixture(scope="session")
+def google_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that answers for Google's XML interface."""
+    with run_rclone(tmp_path_factory.mktemp("google"), checks_keys=False) as server:
+        yield server
+
+
+@pytest.fixture
+def google(google_server: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket behind Google's XML interface."""
+    for made in _new_bucket(google_server):
+        yield GoogleByXml(made.server, made.name, made.client)
 
 
 @pytest.fixture

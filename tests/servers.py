@@ -25,7 +25,17 @@ from typing import Any
 
 import urllib3
 
-__all__ = ["GcsBucket", "S3Bucket", "S3Server", "free_port", "run_gcs", "run_moto", "run_rclone", "served"]
+__all__ = [
+    "GcsBucket",
+    "GoogleByXml",
+    "S3Bucket",
+    "S3Server",
+    "free_port",
+    "run_gcs",
+    "run_moto",
+    "run_rclone",
+    "served",
+]
 
 READY_SECONDS = 60
 """How long a server may take to accept its first connection: a broken one fails the test, a slow machine
@@ -281,6 +291,22 @@ class GcsBucket:
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {answer.data[:200]!r}")
         return answer.data
+
+
+class GoogleByXml(S3Bucket):
+    """Google's XML interface, which is near enough to S3's that a server of that one, without keys, answers
+    for it.
+    """
+
+    def environ(self, prefix: str = "") -> dict[str, str]:
+        """The variable that makes `gs://` mean this server."""
+        account = {"type": "service_account", "gcs_base_url": self.endpoint, "disable_oauth": True}
+        account |= {"client_email": "", "private_key": "", "private_key_id": ""}
+        return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+
+    def url(self, key: str = "") -> str:
+        """`gs://BUCKET/KEY`."""
+        return f"gs://{self.name}/{key}"
 
 
 @contextlib.contextmanager

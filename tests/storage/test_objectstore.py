@@ -1,10 +1,8 @@
 """Reading object stores: what belongs to a location, and that it arrives whole, on every kind of server."""
 
-import contextlib
 import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +13,7 @@ from ovms_converter.record import hashed
 from ovms_converter.storage import large_file, open_destination, open_source
 from ovms_converter.storage.base import Listing, Progress, Source
 from ovms_converter.storage.location import Location
-from servers import S3Bucket, S3Server, run_rclone
+from servers import S3Bucket, S3Server
 
 
 @pytest.fixture(autouse=True)
@@ -322,32 +320,19 @@ def test_googles_hmac_keys_go_to_the_s3_endpoint(s3: S3Bucket, tmp_path: Path) -
         listed(f"gs://{s3.name}/x", s3.environ())
 
 
-@pytest.fixture
-def google_by_xml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Bucket]:
-    """Google's XML interface is near enough to S3's that a server of that one, without keys, answers for
-    it.
-    """
-    with run_rclone(tmp_path_factory.mktemp("google"), checks_keys=False) as server:
-        client = server.client()
-        with contextlib.closing(client):
-            yield S3Bucket.create(server, "bucket", client)
-
-
-def test_google_by_its_xml_interface(google_by_xml: S3Bucket, tmp_path: Path) -> None:
-    account = {"type": "service_account", "gcs_base_url": google_by_xml.endpoint, "disable_oauth": True}
-    account |= {"client_email": "", "private_key": "", "private_key_id": ""}
-    environ = {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(account)}
+def test_google_by_its_xml_interface(google: S3Bucket, tmp_path: Path) -> None:
+    environ = google.environ()
     data = os.urandom(1 << 20) * 9
-    google_by_xml.put("m/f", data)
-    google_by_xml.put("m-old/g", b"1")
-    source = opened(f"gs://{google_by_xml.name}/m/", environ)
+    google.put("m/f", data)
+    google.put("m-old/g", b"1")
+    source = opened(f"gs://{google.name}/m/", environ)
     assert names(source.list()) == ["f"]
     assert fetched(source, ["f"], tmp_path) == {"f": data}
-    destination = open_destination(Location.parse(f"gs://{google_by_xml.name}/out"), environ)
+    destination = open_destination(Location.parse(f"gs://{google.name}/out"), environ)
     destination.check_writable()
     destination.publish("1", {"a": tmp_path / "f", "b": tmp_path / "f"}, nothing)
-    assert google_by_xml.keys("out/") == ["out/1/a", "out/1/b"]
-    assert google_by_xml.get("out/1/b") == data
+    assert google.keys("out/") == ["out/1/a", "out/1/b"]
+    assert google.get("out/1/b") == data
 
 
 def test_a_changed_source_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
