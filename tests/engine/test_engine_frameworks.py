@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def engine_failure(
     assert not set(children()) - before
     assert names_in(tmp_path / "s") == []
     return caught.value
+
+
+def test_a_model_of_links_can_be_read(library: Path, job: ExportJob, tmp_path: Path) -> None:
+    """As in a cache of downloads; other files beside those that are linked stay closed where that can be."""
+    blobs, model = tmp_path / "blobs", tmp_path / "model"
+    blobs.mkdir()
+    model.mkdir()
+    (blobs / "1").write_text("weights")
+    (model / "weights").symlink_to(blobs / "1")
+    library.write_text(f"raise ValueError(open({str(model / 'weights')!r}).read())")
+    assert failure(replace(job, model=model)).message.endswith("ValueError: weights")
 
 
 @pytest.mark.parametrize("family", ["AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"])
