@@ -153,33 +153,11 @@ def build_record(
     the store tells of the source, None if it tells nothing sure. `operations` are the source's, by type.
     """
     graph = read_graph(converted.xml.read_bytes()) if converted else None
-    mlflow = model.mlflow
     return {
         "schema": SCHEMA,
         "fingerprint": fingerprint(request, model, source_files, circumstances),
         "request": asked,
-        "source": {
-            "url": _place(request.input),
-            "format": model.format,
-            "evidence": model.evidence,
-            "files": [
-                {"path": file.path, "size": file.size, "sha256": file.sha256}
-                for file in sorted(source_files, key=lambda file: file.path)
-            ],
-            "state": state,
-        }
-        | (
-            {
-                "mlflow": {
-                    "mlflow_version": mlflow.mlflow_version,
-                    "model_uuid": mlflow.model_uuid,
-                    "run_id": mlflow.run_id,
-                    "signature": mlflow.signature,
-                }
-            }
-            if mlflow
-            else {}
-        ),
+        "source": _source(request, model, source_files, state),
         "parameters": _parameters(request),
         "versions": {"ovms_converter": __version__, **circumstances.programs},
         "minimum_openvino": _minimum_openvino(graph),
@@ -195,6 +173,29 @@ def build_record(
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
         "signed_by": circumstances.signer and f"sha256:{circumstances.signer}",
     }
+
+
+def _source(
+    request: ConversionRequest,
+    model: SourceModel,
+    files: Sequence[FetchedFile],
+    state: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What was converted: where it came from, what it is, and the files that were read."""
+    told: dict[str, Any] = {
+        "url": _place(request.input),
+        "format": model.format,
+        "evidence": model.evidence,
+        "files": [
+            {"path": file.path, "size": file.size, "sha256": file.sha256}
+            for file in sorted(files, key=lambda file: file.path)
+        ],
+        "state": state,
+    }
+    if model.mlflow:
+        names = ("mlflow_version", "model_uuid", "run_id", "signature")
+        told["mlflow"] = {name: getattr(model.mlflow, name) for name in names}
+    return told
 
 
 def source_operations(model: SourceModel, tree: FetchedTree) -> Mapping[str, int]:

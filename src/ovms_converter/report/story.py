@@ -175,15 +175,7 @@ def _story(
             _counts(_mapping(record.get("operations")).get("result")),
         ),
         verification=_text(record.get("verification")),
-        comparison=tuple(
-            OutputComparison(
-                _text(each.get("name")),
-                _number(each.get("max_abs")),
-                _number(each.get("max_rel")),
-                _number(each.get("cosine")),
-            )
-            for each in _mappings(record.get("comparison"))
-        ),
+        comparison=tuple(map(_compared, _mappings(record.get("comparison")))),
         notes=tuple(map(_text, _list(record.get("notes")))),
         files=tuple(
             _file(name, _mapping(facts), version) for name, facts in _mapping(record.get("files")).items()
@@ -220,6 +212,11 @@ def _ports(value: object) -> tuple[Port, ...]:
         Port(_text(port.get("name")), _text(port.get("type")), _text(port.get("shape")))
         for port in _mappings(value)
     )
+
+
+def _compared(value: Mapping[str, Any]) -> OutputComparison:
+    figures = (_number(value.get(name)) for name in ("max_abs", "max_rel", "cosine"))
+    return OutputComparison(_text(value.get("name")), *figures)
 
 
 def _counts(value: object) -> dict[str, int]:
