@@ -11,7 +11,8 @@ import pytest
 import ovms_converter
 from engine_rig import convert, job
 from ovms_converter.engine.job import ConversionJob
-from ovms_converter.engine.worker import exporting, reference, save, verify
+from ovms_converter.engine.worker import exporting, save, verify
+from ovms_converter.engine.worker.extras import missing_extra
 from ovms_converter.errors import ModelError, UnsupportedModelError, VerificationError
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.frameworks.process import FrameworkProcess, run_reference
@@ -126,6 +127,6 @@ def test_a_process_serves_many_inputs_and_survives_those_that_do_not_fit(
 
 def test_without_tensorflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert reference.missing_extra("tensorflow.saved_model") == "tensorflow"
-    assert reference.missing_extra("onnx") == "verify"
-    assert reference.missing_extra("paddle") is None
+    assert missing_extra("tensorflow.saved_model") == "tensorflow"
+    assert missing_extra("onnx") == "verify"
+    assert missing_extra("paddle") is None
