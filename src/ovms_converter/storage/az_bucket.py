@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ class AzureContainer(ObstoreBucket):
         self._signed = signed
         self._asks_from = asks_from
         self._http = connections(names.endpoint, network, _CONNECTIONS)
+        # As many files as come at once are asked for at once: the loop's own threads are fewer.
+        self._threads = ThreadPoolExecutor(_CONNECTIONS, "azure")
 
     async def md5(self, key: str, entry: Entry) -> str | None:
         """See `Bucket.md5`: the blob's property, which the service makes of all that is stored by one
@@ -126,9 +129,12 @@ class AzureContainer(ObstoreBucket):
         tries: int = _TRIES,
     ) -> "BaseHTTPResponse":
         """The answer to one request, repeated where that may help."""
+        loop = asyncio.get_running_loop()
         for attempt in range(tries):
             try:
-                return await asyncio.to_thread(self._once_asked, url, method, key, headers, body)
+                return await loop.run_in_executor(
+                    self._threads, self._once_asked, url, method, key, headers, body
+                )
             except UnavailableError:  # noqa: PERF203 - a network is slower than a try
                 if attempt == tries - 1:
                     raise
