@@ -332,9 +332,39 @@ def test_what_would_cost_too_much_is_left_to_convert(
     assert found.description is not None
     assert found.description.format.startswith("archive.")
     assert found.advice[0].startswith(words.format(size=size(len(data))))
-    assert found.advice[0].endswith("`convert` takes the archive whole")
+    assert found.advice[0].endswith("`convert` takes all of it")
     assert found.command == ("ovms-converter", "convert", site.url(f"/{name}"), "./net-ovms")
     assert site.sent < len(data) + 100_000
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_model_that_a_server_sends_only_whole_is_fetched_once(
+    site: FaultyServer, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx_model(weight=inline_weight(500), shape=("batch", 500))
+    site.pages["/m.onnx"] = Page(model, ranges=False, chunked=chunked)
+    found = inspect(site.url("/m.onnx"), environ={})
+    assert found.refusal is None
+    assert found.archive is None
+    assert [kind.elements for kind in found.weights] == [500 * 1024]
+    assert site.sent < 2.2 * len(model)
+    monkeypatch.setattr(archives, "Limits", lambda: LIMITS(fetched=100_000))
+    found = inspect(site.url("/m.onnx"), environ={})
+    assert found.refusal is None
+    assert found.description is not None
+    assert found.description.format == "onnx"
+    assert found.advice[0].startswith("more than 100 kB")
+    assert found.command[:2] == ("ovms-converter", "convert")
+
+
+def test_weights_beside_a_model_that_comes_whole_are_looked_for_where_they_are(site: FaultyServer) -> None:
+    site.pages["/net/model.onnx"] = Page(TREE["net/model.onnx"], ranges=False, chunked=True)
+    site.pages["/net/weights.bin"] = Page(TREE["net/weights.bin"], ranges=False)
+    assert inspect(site.url("/net/model.onnx"), environ={}).refusal is None
+    del site.pages["/net/weights.bin"]
+    missing = inspect(site.url("/net/model.onnx"), environ={}).refusal
+    assert missing is not None
+    assert "`weights.bin`" in missing.message
 
 
 def test_a_zip_in_a_zip_is_named(tmp_path: Path) -> None:

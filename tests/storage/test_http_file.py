@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -456,3 +457,14 @@ def test_an_url_without_a_file_is_refused(server: FaultyServer) -> None:
     server.pages["/"] = Page(BODY)
     with pytest.raises(LocationError, match="names no file"):
         source(server.url("")).list()
+
+
+@pytest.mark.parametrize("changes", [{"chunked": True}, {"length": "none"}], ids=["chunked", "closed"])
+def test_more_may_be_asked_for_than_there_is_where_no_size_is_told(
+    server: FaultyServer, changes: dict[str, Any]
+) -> None:
+    server.pages["/m.onnx"] = replace(Page(b"x" * 159, ranges=False), **changes)
+    reader = source(server.url("/m.onnx"))
+    assert reader.read("m.onnx", 0, 8192) == b"x" * 159
+    assert reader.read("m.onnx", 100, 8192) == b"x" * 59
+    assert reader.read("m.onnx", 159, 10) == b""

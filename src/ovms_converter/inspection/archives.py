@@ -1,7 +1,11 @@
-"""What is in an archive, from as little of it as can be: parts of a zip or tar, all of a small gzip file."""
+"""A single file that has to be opened first: an archive, or what a server sends only whole.
+
+Of a zip or tar only parts are read where that can be, of other files all of those that are small enough.
+"""
 
 import io
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +20,7 @@ from ovms_converter.storage.archive import gzipped_name, may_be_archive, unpacke
 from ovms_converter.storage.archive_reading import begins_gzip, begins_tar_gz, begins_zip
 from ovms_converter.storage.archive_rules import ArchiveLimits, TooMuchError
 from ovms_converter.storage.archive_view import view
-from ovms_converter.storage.base import Entry, Source
+from ovms_converter.storage.base import Entry, FetchedTree, Source
 from ovms_converter.units import size as shown_size
 
 __all__ = ["HEAD", "Limits", "Opened", "archive_kind", "open_archive"]
@@ -42,7 +46,7 @@ class Limits:
 class Opened:
     """The files to look at in place of the one that is there.
 
-    `archive`  what they were in; None if that is no archive, but a file that was fetched whole
+    `archive`  what they are in; None if that is no archive, but a file that was fetched whole
     `files`    None if more than the `limits` is needed to know them, and `excess` tells of what
     """
 
@@ -56,6 +60,8 @@ def archive_kind(start: bytes, name: str) -> str:
 
     A damaged tar.gz, which only its name tells, is one: those who unpack it say what is wrong with it.
     """
+    if not may_be_archive(start):
+        return ""
     if not begins_gzip(start):
         return "zip" if begins_zip(start) else "tar"
     if begins_tar_gz(start) or name.lower().endswith((".tar.gz", ".tgz")):
@@ -66,24 +72,25 @@ def archive_kind(start: bytes, name: str) -> str:
 def open_archive(
     source: Source, entry: Entry, files: CountedFiles, resources: ExitStack, limits: Limits | None = None
 ) -> Opened | None:
-    """The files of the archive that a source is, until `resources` are closed; None if it is none.
+    """The files of the archive that a source is, or the file that its server sends only whole.
+
+    They are there until `resources` are closed. None if the source can be read as it is.
 
     Raises what a conversion raises that unpacks the archive, as far as its headers tell. Reading the files
     raises the rest, and `TooMuchError`.
     """
     start = files.read(entry.path, 0, HEAD)
-    if not may_be_archive(start):
-        return None
     looking = _Looking(source, entry, files, resources, limits or Limits())
     kind = archive_kind(start, entry.path)
-    if not kind:
+    in_parts = entry.size is not None and (len(start) == entry.size or source.reads_parts(entry.path))
+    if not kind and in_parts:
         return None
     try:
-        if kind in ("zip", "tar") and entry.size is not None and source.reads_parts(entry.path):
+        if kind in ("zip", "tar") and in_parts and entry.size is not None:
             return looking.parts(kind, entry.size, start)
         return looking.whole(kind)
     except TooMuchError as excess:
-        return Opened(None, Archive(kind, None, None), str(excess))
+        return Opened(None, Archive(kind, None, None) if kind else None, str(excess))
 
 
 class _Looking:
@@ -127,10 +134,11 @@ class _Looking:
         tree = self._source.fetch([self._entry.path], fetched, progress)
         self._files.count(came)
         found = unpacked(tree, contents, ArchiveLimits(looked_at=self._limits.unpacked))
-        here = found or tree
-        files = formats.LocalFiles(here.root, [file.path for file in here.files])
-        sizes = [file.size for file in here.files]
-        return Opened(files, Archive(kind, len(sizes), sum(sizes)) if found else None)
+        if found is None:
+            return Opened(_Here(tree, self._files), None)
+        files = formats.LocalFiles(found.root, [file.path for file in found.files])
+        sizes = [file.size for file in found.files]
+        return Opened(files, Archive(kind, len(sizes), sum(sizes)))
 
     def _read(self, at: int, length: int) -> bytes:
         self._check_fetched(self._files.bytes_read)
@@ -146,3 +154,23 @@ class _Looking:
             whole = f" of its {shown_size(self._entry.size)}" if self._entry.size is not None else ""
             most = shown_size(self._limits.fetched)
             raise TooMuchError(f"more than {most}{whole} would have to be fetched, where `inspect` ends")
+
+
+class _Here:
+    """One file that was fetched, and its neighbours where they are."""
+
+    def __init__(self, tree: FetchedTree, files: Files) -> None:
+        self._tree = tree
+        self._neighbours = files
+
+    def sizes(self) -> Mapping[str, int | None]:
+        """See `Files`."""
+        return {file.path: file.size for file in self._tree.files}
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """See `Files`."""
+        if path not in self.sizes():
+            return self._neighbours.read(path, start, length)
+        with (self._tree.root / path).open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if length is None else length)

@@ -112,7 +112,7 @@ class _Examination:
         )
 
     def _opened(self) -> bool:
-        """Look into an archive; False if it is refused, or would cost too much."""
+        """Open a single file where that must be; False if it is refused, or would cost too much."""
         if not self.listing.is_file:
             return True
         (entry,) = self.listing.entries
@@ -127,17 +127,24 @@ class _Examination:
         return self.refusal is None and not self.excess
 
     def _unread(self, found: Inspection) -> Inspection:
-        """What can be said of an archive that is refused, or not looked into to its end."""
-        assert self.archive is not None
-        row = formats.format_named(_ROWS[self.archive.kind])
-        told = ModelDescription(row.name, row.title, "its first bytes are those of one")
-        found = replace(
-            found, description=found.description or told, convertible=self.refusal is None, command=()
-        )
+        """What can be said of a file that is refused, or not looked into to its end."""
+        told = found.description or self._beginning()
+        found = replace(found, description=told, convertible=self.refusal is None, command=())
         if self.refusal:
             return found
-        advice = f"{self.excess}: `convert` takes the archive whole"
+        advice = f"{self.excess}: `convert` takes all of it"
         return replace(found, advice=(advice,), command=self._command(()))
+
+    def _beginning(self) -> ModelDescription | None:
+        """What the first bytes of a single file tell."""
+        if self.archive:
+            row = formats.format_named(_ROWS[self.archive.kind])
+            return ModelDescription(row.name, row.title, "its first bytes are those of one")
+        tree = formats.open_tree(self.counted)
+        model = self._tried(lambda: formats.identify(tree, self.input_format))
+        if model is None:
+            return None
+        return ModelDescription(model.format, formats.format_named(model.format).title, model.evidence)
 
     def _published(self, found: Inspection) -> Inspection:
         assert found.published is not None

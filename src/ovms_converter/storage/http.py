@@ -229,5 +229,6 @@ def _web_page(resource: Resource) -> LocationError:
     elsewhere = f", from `{head.url}`" if str(head.url) != resource.shown else ""
     return LocationError(
         f"`{resource.shown}` gives a web page, not a file{elsewhere}",
-        hint="it may be a sign-in or preview page: give the direct link to the file, or credentials (https://USER:PASSWORD@HOST/…)",
+        hint="it may be a sign-in or preview page: give the direct link to the file, or credentials as "
+        "`USER:PASSWORD@` before the host",
     )

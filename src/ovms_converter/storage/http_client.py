@@ -270,12 +270,12 @@ def told(refused: Refused, shown: str) -> ConverterError:
         elif elsewhere:
             hint = "credentials are not sent on to another server: give the final address itself"
         else:
-            hint = "give https://USER:PASSWORD@HOST/…, or a presigned link"
+            hint = "give credentials as `USER:PASSWORD@` before the host, or a presigned link"
         return AccessDeniedError(f"access to `{shown}` is denied{elsewhere}: {status}", hint=hint)
     if refused.status == 407:
         return AccessDeniedError(
             f"the proxy asks for a password on the way to `{shown}`",
-            hint="put it into HTTP_PROXY / HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+            hint="put it as `USER:PASSWORD@` before the proxy's host in HTTP_PROXY / HTTPS_PROXY",
         )
     if refused.status >= 500 and refused.status != 501:
         return UnavailableError(f"`{shown}` is not available{elsewhere}: {status}", hint="try again later")

@@ -103,7 +103,8 @@ class Resource:
             return head.start[start:stop]
         pieces: list[bytes] = []
         wanted = length
-        for chunk in self.chunks(start, stop):
+        # Where no size is told, the end may come before `stop`.
+        for chunk in self.chunks(start, None if head.size is None else stop):
             pieces.append(chunk if wanted is None else chunk[:wanted])
             if wanted is not None:
                 wanted -= len(pieces[-1])
