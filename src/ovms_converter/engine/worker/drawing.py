@@ -12,7 +12,12 @@ from ovms_converter.engine.worker import execution, samples
 from ovms_converter.engine.worker.examples import Example, Examples
 from ovms_converter.engine.worker.execution import Array
 from ovms_converter.engine.worker.exporting import Source
-from ovms_converter.engine.worker.reference import NoReference, Reference, ReferenceError, runtimes
+from ovms_converter.engine.worker.reference import (
+    Reference,
+    SourceFailedError,
+    SourceUnrunnableError,
+    runtimes,
+)
 from ovms_converter.engine.worker.samples import Draw, Shape, Sizes
 from ovms_converter.engine.worker.save import Written
 from ovms_converter.engine.worker.treatment import NotComparableError, Treatment
@@ -78,7 +83,7 @@ def expected(
                     # Of numbers out of the range that it was calibrated for, nothing right is expected.
                     return reference.name, given
                 return reference.name, [*given, *drawing.samples([each.inputs for each in given])]
-        except (ReferenceError, NoReference) as error:  # noqa: PERF203 - a run takes longer
+        except (SourceFailedError, SourceUnrunnableError) as error:  # noqa: PERF203 - a run takes longer
             failures.append(str(error))
     raise NoReferenceError(
         failures[0] if failures else f"there is no reference for the format `{job.format}`"
@@ -93,7 +98,7 @@ def _given(written: Written, drawing: "_Drawer", examples: Examples) -> list[Sam
         mine = each in examples.data
         try:
             found.append(Sample(inputs, drawing.run(inputs), given=mine))
-        except ReferenceError as error:
+        except SourceFailedError as error:
             if mine:
                 raise RequestError(
                     f"the source does not run on the file of `verify_data`: {error}", parameter="verify_data"
@@ -148,11 +153,11 @@ class _Drawer:
     draws: Sequence[_Drawing]
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """What the source makes of values for the IR, as the IR's outputs. Raises `ReferenceError`."""
+        """What the source makes of values for the IR, as the IR's outputs. Raises `SourceFailedError`."""
         results = self.reference.run(self.treatment.feed(values))
         lost = [name for name, _ in self.treatment.outputs.values() if name not in results]
         if lost:
-            raise ReferenceError(f"{self.reference.name} gives no output `{lost[0]}`")
+            raise SourceFailedError(f"{self.reference.name} gives no output `{lost[0]}`")
         return self.treatment.expected(results)
 
     def samples(self, known: Sequence[Mapping[str, Array]]) -> list[Sample]:
@@ -172,7 +177,7 @@ class _Drawer:
             if more:
                 break
         if not found:
-            raise ReferenceError(why)
+            raise SourceFailedError(why)
         if not _same(found[0].expected, self.run(found[0].inputs)):
             raise NotComparableError("its source computes something else at every run")
         return found
@@ -191,7 +196,7 @@ class _Drawer:
                 values = _values(self.inputs, sizes, draw, seed)
                 found.append(Sample(values, self.run(values)))
                 held += found[-1].size
-            except ReferenceError as error:
+            except SourceFailedError as error:
                 why = why or str(error)
         return found, why
 
@@ -201,11 +206,11 @@ def _values(
 ) -> dict[str, Array]:
     tensors = samples.fill(inputs, sizes, draw, seed)
     if tensors is None:
-        raise ReferenceError("its inputs are too large to run it")
+        raise SourceFailedError("its inputs are too large to run it")
     try:
         arrays = [execution.array_of(tensor) for tensor in tensors]
     except RuntimeError as error:
-        raise ReferenceError(cause_of(error)) from None
+        raise SourceFailedError(cause_of(error)) from None
     return {port.get_any_name(): array for port, array in zip(inputs, arrays, strict=True)}
 
 

@@ -27,7 +27,7 @@ from ovms_converter.frameworks import OPENERS
 from ovms_converter.frameworks.process import FrameworkProcess
 from ovms_converter.optimizer.native import NATIVE_ERRORS, cause_of
 
-__all__ = ["NoReference", "Reference", "ReferenceError", "Runtime", "evaluate", "runtimes"]
+__all__ = ["Reference", "Runtime", "SourceFailedError", "SourceUnrunnableError", "evaluate", "runtimes"]
 
 _DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -66,11 +66,11 @@ _SMALL = 8 << 20
 """The reference implementations of ONNX and OpenVINO are slow: they take models of at most so many bytes."""
 
 
-class ReferenceError(Exception):
+class SourceFailedError(Exception):
     """The source cannot be run as a reference on these inputs; the text says why."""
 
 
-class NoReference(Exception):  # noqa: N818 - nothing went wrong
+class SourceUnrunnableError(Exception):
     """The source cannot be run as a reference at all; the text says why."""
 
 
@@ -82,12 +82,13 @@ class Reference(Protocol):
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """The source's outputs by name; its inputs are given likewise, and cast to its own types.
 
-        Those that are missing are zeros, or their default. Raises `ReferenceError`, `NoReference`.
+        Those that are missing are zeros, or their default. Raises `SourceFailedError` or
+        `SourceUnrunnableError`.
         """
 
 
 Runtime: TypeAlias = Callable[[], AbstractContextManager[Reference]]
-"""Loads the source; raises `NoReference`, or `ReferenceError`, if it cannot."""
+"""Loads the source; raises `SourceUnrunnableError`, or `SourceFailedError`, if it cannot."""
 
 
 def runtimes(job: ConversionJob, treatment: Treatment) -> Sequence[Runtime]:
@@ -136,7 +137,7 @@ class _OnnxReference:
         try:
             return dict(zip(self.outputs, _tensors(self._compute(feed)), strict=True))
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise ReferenceError(f"{self.name} cannot run the source: {_line(error)}") from None
+            raise SourceFailedError(f"{self.name} cannot run the source: {_line(error)}") from None
 
     def _compute(self, feed: Mapping[str, Array]) -> Sequence[object]:
         raise NotImplementedError
@@ -160,7 +161,7 @@ class _Runtime(_OnnxReference):
                 _part(model, treatment) or str(model), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
+            raise SourceFailedError(f"{self.name} cannot load the source: {_line(error)}") from None
         self.inputs = {port.name: port.type for port in self._session.get_inputs()}
         self.shapes = {port.name: port.shape for port in self._session.get_inputs()}
         wanted = {name for name, _ in treatment.outputs.values()}
@@ -180,7 +181,7 @@ class _Specification(_OnnxReference):
 
         self.name = f"ONNX {onnx.__version__}'s reference implementation"
         if model.stat().st_size > _SMALL:
-            raise ReferenceError("the source is too large for ONNX's reference implementation")
+            raise SourceFailedError("the source is too large for ONNX's reference implementation")
         try:
             part = _part(model, treatment)
             loaded = onnx.load(model) if part is None else onnx.load_model_from_string(part)
@@ -188,7 +189,7 @@ class _Specification(_OnnxReference):
                 onnx.load_external_data_for_model(loaded, str(model.parent))
             self._evaluator = onnx.reference.ReferenceEvaluator(loaded)
         except Exception as error:  # noqa: BLE001 - its exceptions have no common base
-            raise ReferenceError(f"{self.name} cannot load the source: {_line(error)}") from None
+            raise SourceFailedError(f"{self.name} cannot load the source: {_line(error)}") from None
         weights = {tensor.name for tensor in loaded.graph.initializer}
         ports = {port.name: port.type.tensor_type for port in loaded.graph.input if port.name not in weights}
         self.inputs = {name: _TYPES.get(port.elem_type, "unknown") for name, port in ports.items()}
@@ -209,7 +210,9 @@ def _part(model: Path, treatment: Treatment) -> bytes | None:
     if not (treatment.cuts or treatment.inner):
         return None
     if importlib.util.find_spec("onnx") is None:
-        raise ReferenceError("a model that was cut is compared by the package `onnx`, which is not installed")
+        raise SourceFailedError(
+            "a model that was cut is compared by the package `onnx`, which is not installed"
+        )
     return part_of(model, treatment.cuts, list(dict.fromkeys(name for name, _ in treatment.outputs.values())))
 
 
@@ -217,7 +220,7 @@ def _feed(inputs: Mapping[str, Array], reference: _OnnxReference) -> dict[str, A
     """Inputs of the source's own types, with zeros for those that the IR lacks; free dimensions are 1."""
     unknown = sorted(set(reference.inputs.values()) - _DTYPES.keys())
     if unknown:
-        raise ReferenceError(f"inputs of the type `{unknown[0]}` cannot be made up")
+        raise SourceFailedError(f"inputs of the type `{unknown[0]}` cannot be made up")
     feed: dict[str, Array] = {}
     for name, kind in reference.inputs.items():
         shape = [size if isinstance(size, int) else 1 for size in reference.shapes[name]]
@@ -247,9 +250,9 @@ class _Interpreter:
     def __init__(self, model: Path, treatment: Treatment) -> None:
         self._model = ov.Core().read_model(str(model))
         if execution.weigh(self._model) > _SMALL:
-            raise ReferenceError("the source is too large for OpenVINO's reference implementations")
+            raise SourceFailedError("the source is too large for OpenVINO's reference implementations")
         if treatment.cuts or treatment.inner:
-            raise ReferenceError("an IR that was cut has no reference")
+            raise SourceFailedError("an IR that was cut has no reference")
         self._outputs = {name for name, _ in treatment.outputs.values()}
 
     def run(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -258,12 +261,12 @@ class _Interpreter:
         for port in self._model.inputs:
             found = [values for name, values in inputs.items() if name in _called(port)]
             if not found:
-                raise ReferenceError("an input of the source got no value")
+                raise SourceFailedError("an input of the source got no value")
             feed.append(np.asarray(found[0].astype(port.get_element_type().to_dtype()), order="C"))
         try:
             results = evaluate(self._model, feed)
         except NATIVE_ERRORS as error:
-            raise ReferenceError(f"OpenVINO cannot evaluate the source: {cause_of(error)}") from None
+            raise SourceFailedError(f"OpenVINO cannot evaluate the source: {cause_of(error)}") from None
         return {
             name: values
             for port, values in zip(self._model.outputs, results, strict=True)
@@ -301,9 +304,9 @@ class _Framework:
             return self._process.run(inputs)
         except (UnsupportedModelError, CorruptModelError, ResourceError) as error:
             # Other inputs would change nothing: the last two also stand for a process that is gone.
-            raise NoReference(error.message) from None
+            raise SourceUnrunnableError(error.message) from None
         except ConverterError as error:
-            raise ReferenceError(error.message) from None
+            raise SourceFailedError(error.message) from None
 
 
 def _version(module: str) -> str:
