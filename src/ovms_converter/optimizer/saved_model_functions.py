@@ -6,15 +6,25 @@ tensorflow/core/framework/{function,op_def,node_def,attr_value}.proto.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ovms_converter.errors import RequestError
-from ovms_converter.formats.wire import Field, Message, bytes_field, encode_varint, fields, varint_field
+from ovms_converter.formats.wire import (
+    Field,
+    Message,
+    bytes_field,
+    bytes_head,
+    encode_varint,
+    fields,
+    varint_field,
+)
+from ovms_converter.optimizer.saved_model_nodes import Node
 
 __all__ = ["Functions", "InnerNode"]
 
+_FUNCTION = 1
 _SIGNATURE, _NODE, _RESULT = 1, 3, 4
 _ARGUMENTS, _RESULTS = 2, 3
 _NODE_INPUT, _NODE_ATTRIBUTE = 3, 5
@@ -57,7 +67,7 @@ class Functions:
     """The functions of a graph, and the changes that were asked for."""
 
     def __init__(self, graph: memoryview) -> None:
-        self._graph = Message(graph)
+        self._data = graph
         self._nodes: dict[str, dict[str, Message]] = {}
         self._edits: dict[str, _Edit] = defaultdict(_Edit)
         self._main_calls: dict[str, _Call] = defaultdict(_Call)
@@ -65,12 +75,17 @@ class Functions:
     @cached_property
     def _main(self) -> dict[str, Message]:
         """The nodes of the main graph by name; few conversions look for any."""
-        return {node.text(1): node for node in self._graph.messages(1)}
+        return {node.text(1): node for node in Message(self._data).messages(1)}
+
+    @cached_property
+    def _library(self) -> memoryview:
+        """The library of functions, empty if there is none."""
+        return next((item.data for item in fields(self._data) if item.number == 2), memoryview(b""))
 
     @cached_property
     def _functions(self) -> dict[str, Message]:
         """The functions by name; few conversions look into any."""
-        functions = self._graph.message(2).messages(1)
+        functions = Message(self._library).messages(1)
         return {function.message(_SIGNATURE).text(1): function for function in functions}
 
     def find(self, roots: Iterable[str], name: str) -> InnerNode | None:
@@ -126,25 +141,29 @@ class Functions:
         self._edits[function].arguments.append((name, kind))
         self._main_calls[inner.call].passed.append((tensor, kind))
 
-    def call(self, node: Message) -> bytes | memoryview:
+    def call(self, node: Node) -> Node:
         """A node of the main graph with what its call passes and returns in addition."""
-        if not self._main_calls:
-            return node.data
-        return _rewrite_node(node, self._main_calls.get(node.text(1)), {}, {})
+        if node.name not in self._main_calls:
+            return node
+        data = _rewrite_node(Message(node.data), self._main_calls[node.name], {}, {})
+        return Node(memoryview(data))
 
-    def library(self) -> bytes:
-        """The changed library of functions, as a field of the graph; nothing if there is none."""
-        if not self._edits:
-            unchanged = self._graph.all(2)
-            return bytes(self._graph.data[unchanged[-1].start : unchanged[-1].end]) if unchanged else b""
-        library = self._graph.message(2)
-        parts = [
-            bytes_field(1, self._rewrite(Message(item.data)))
-            if item.number == 1
-            else bytes(library.data[item.start : item.end])
-            for item in fields(library.data)
-        ]
-        return bytes_field(2, b"".join(parts))
+    def library(self, without: Container[str]) -> list[bytes | memoryview]:
+        """The library of functions, changed and without some, as a field of the graph in pieces."""
+        library = self._library
+        if not library:
+            return []
+        parts: list[bytes | memoryview] = []
+        for item in fields(library):
+            if item.number != _FUNCTION:
+                parts.append(library[item.start : item.end])
+                continue
+            name = Message(item.data).message(_SIGNATURE).text(1)
+            if name in self._edits:
+                parts.append(bytes_field(_FUNCTION, self._rewrite(Message(item.data))))
+            elif name not in without:
+                parts.append(library[item.start : item.end])
+        return [bytes_head(2, sum(map(len, parts))), *parts]
 
     def _nodes_of(self, function: str) -> dict[str, Message]:
         if function not in self._nodes:

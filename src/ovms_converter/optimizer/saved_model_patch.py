@@ -6,20 +6,26 @@ for. Field numbers: tensorflow/core/protobuf/meta_graph.proto and
 tensorflow/core/framework/{graph,node_def,attr_value}.proto.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter.formats.saved_model import MetaGraph
 from ovms_converter.formats.wire import Message, bytes_field, bytes_head, fields, varint_field
 from ovms_converter.optimizer.saved_model_functions import Functions
+from ovms_converter.optimizer.saved_model_nodes import (
+    Node,
+    needed,
+    reachable,
+    split_tensor,
+    unused_functions,
+)
 from ovms_converter.optimizer.saved_model_variables import fresh_name
 
 __all__ = [
     "TYPE_NUMBERS",
     "GraphCut",
     "meta_graph_around",
-    "split_tensor",
     "write_saved_model",
 ]
 
@@ -57,12 +63,6 @@ class GraphCut:
         return f"{self.node}/placeholder_port_{self.in_port}"
 
 
-def split_tensor(tensor: str) -> tuple[str, int]:
-    """`node:1` → the node and its output port; `node` is `node:0`."""
-    node, colon, port = tensor.rpartition(":")
-    return (node, int(port)) if colon and port.isdigit() else (tensor, 0)
-
-
 def meta_graph_around(graph: memoryview) -> MetaGraph:
     """The meta graph of a frozen `GraphDef`, without a signature."""
     info = bytes_field(_META_INFO, bytes_field(4, "serve"))
@@ -71,6 +71,7 @@ def meta_graph_around(graph: memoryview) -> MetaGraph:
 
 def write_saved_model(
     meta: MetaGraph,
+    nodes: Mapping[str, Node],
     original: Path,
     directory: Path,
     inputs: Mapping[str, str],
@@ -79,32 +80,37 @@ def write_saved_model(
     fresh: Mapping[str, str],
     functions: Functions,
 ) -> None:
-    """Write a SavedModel of one meta graph whose inputs and outputs are the given graph tensors, and the
-    `cuts`.
+    """Write a SavedModel of one meta graph whose ends are the given graph tensors, and the `cuts`.
 
-    Inputs that the outputs do not depend on any more are left out. `variables` and `assets` are symbolic
-    links.
+    `nodes` are those of its main graph, by name.
+    Inputs that the outputs do not depend on any more are left out, and what the front end has no use for.
+    `variables` and `assets` are symbolic links.
     """
-    message = Message(meta.data)
-    nodes = [_Node(memoryview(functions.call(node))) for node in Message(meta.graph).messages(1)]
+    keep = needed(meta, nodes, [*inputs.values(), *outputs.values()])
+    kept = [node for name, node in nodes.items() if name in keep]
+    unused = unused_functions(meta.graph, kept, (node for name, node in nodes.items() if name not in keep))
     rewritten = _Rewrite([cut for cut in cuts if not cut.inner], fresh)
-    new_nodes = [rewritten.node(node) for node in nodes]
+    new_nodes = [rewritten.node(functions.call(node)) for node in kept]
     if cuts:
-        live = _reachable([_Node(memoryview(node)) for node in new_nodes], outputs.values())
+        new = (Node(memoryview(data)) for data in new_nodes)
+        live = reachable(
+            {node.name: node for node in new}, [split_tensor(tensor)[0] for tensor in outputs.values()]
+        )
         inputs = {key: tensor for key, tensor in inputs.items() if split_tensor(tensor)[0] in live}
     ends = {**inputs, **{cut.key: f"{cut.placeholder}:0" for cut in cuts}}
     # In pieces: a frozen graph holds its weights, and every join would copy them.
     graph: list[bytes | memoryview] = [bytes_field(1, _placeholder(cut)) for cut in cuts]
-    for node in new_nodes:
-        graph += _field(1, [node])
-    graph.append(functions.library())
+    for data in new_nodes:
+        graph += _field(1, [data])
+    graph += functions.library(unused)
     graph += [meta.graph[item.start : item.end] for item in fields(meta.graph) if item.number > 2]
-    kept = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]
+    message = Message(meta.data)
+    others = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]
     entry = bytes_field(1, "serving_default") + bytes_field(2, _signature(ends, outputs))
     patched = [
         *(bytes_field(_META_INFO, item.data) for item in message.all(_META_INFO)),
         *_field(_GRAPH, graph),
-        *(message.data[item.start : item.end] for item in kept),
+        *(message.data[item.start : item.end] for item in others),
         bytes_field(_SIGNATURES, entry),
     ]
     with (directory / "saved_model.pb").open("wb") as file:
@@ -119,17 +125,6 @@ def _field(number: int, parts: Sequence[bytes | memoryview]) -> list[bytes | mem
     return [bytes_head(number, sum(map(len, parts))), *parts]
 
 
-class _Node:
-    """A `NodeDef`."""
-
-    def __init__(self, data: memoryview) -> None:
-        message = Message(data)
-        self.data = data
-        self.name = message.text(_NODE_NAME)
-        self.operation = message.text(_NODE_OPERATION)
-        self.inputs = message.texts(_NODE_INPUT)
-
-
 class _Rewrite:
     """Rewrites nodes: inputs come from the placeholders of cuts, variables get their fresh names."""
 
@@ -138,7 +133,7 @@ class _Rewrite:
         self._outputs = {(cut.node, cut.out_port): cut for cut in cuts if cut.out_port is not None}
         self._fresh = fresh
 
-    def node(self, node: _Node) -> bytes | memoryview:
+    def node(self, node: Node) -> bytes | memoryview:
         """The node with its new inputs and name."""
         own = self._fresh.get(node.name) == fresh_name(node.name) and node.operation == "VarHandleOp"
         fresh = fresh_name(node.name) if own else None
@@ -169,20 +164,6 @@ class _Rewrite:
 
 def _key(attribute: memoryview) -> str:
     return Message(attribute).text(1)
-
-
-def _reachable(nodes: Iterable[_Node], tensors: Iterable[str]) -> set[str]:
-    """The names of the nodes that compute `tensors`."""
-    by_name = {node.name: node for node in nodes}
-    seen: set[str] = set()
-    waiting = [split_tensor(tensor)[0] for tensor in tensors]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in by_name:
-            continue
-        seen.add(name)
-        waiting += [split_tensor(source.removeprefix("^"))[0] for source in by_name[name].inputs]
-    return seen
 
 
 def _signature(inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:

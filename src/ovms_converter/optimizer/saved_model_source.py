@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
@@ -20,7 +21,8 @@ from ovms_converter.optimizer.saved_model_choice import (
     choose_signature,
 )
 from ovms_converter.optimizer.saved_model_functions import Functions, InnerNode
-from ovms_converter.optimizer.saved_model_variables import fresh_names
+from ovms_converter.optimizer.saved_model_nodes import read_nodes, split_tensor
+from ovms_converter.optimizer.saved_model_variables import fresh_names, names_collide
 from ovms_converter.optimizer.source import InputPoint, Plan, PlannedInput, Tensor
 from ovms_converter.optimizer.suggestions import counted
 
@@ -72,7 +74,6 @@ class SavedModelSource:
         self._read_ends(self._signature)
 
     def _read_ends(self, signature: Signature) -> None:
-        self._nodes = {node.text(1): node for node in Message(self._meta.graph).messages(1)}
         self._functions = Functions(self._meta.graph)
         self.inputs: Sequence[Tensor] = _tensors(signature.inputs, signature.input_tensors)
         self.outputs: Sequence[Tensor] = _tensors(signature.outputs, signature.output_tensors)
@@ -84,6 +85,11 @@ class SavedModelSource:
                 f"the signature `{signature.name}` has no outputs, so nothing is left to compute",
                 hint="export the model with a signature that has outputs",
             )
+
+    @cached_property
+    def _nodes(self) -> Mapping[str, Message]:
+        """The nodes of the main graph by name; few conversions ask for one, and they take ten MiB."""
+        return {node.text(1): node for node in Message(self._meta.graph).messages(1)}
 
     def find_input(self, name: str) -> InputPoint | None:
         """A key of the signature or its graph tensor, else a node or a port, inside functions as well."""
@@ -108,9 +114,11 @@ class SavedModelSource:
 
     def prepare(self, plan: Plan, scratch: Path) -> Path:
         """The directory itself if the front end reads it right, else a patched one."""
-        fresh = fresh_names(self._meta)
-        if not (plan.cuts or plan.outputs or fresh or self._must_patch):
+        collide = names_collide(self._meta)
+        if not (plan.cuts or plan.outputs or collide or self._must_patch):
             return self._path
+        nodes = {node.name: node for node in read_nodes(self._meta.graph)}
+        fresh = fresh_names(self._meta, nodes) if collide else {}
         self._functions = Functions(self._meta.graph)
         cuts = [self._cut(planned) for planned in plan.cuts]
         self._cut_tensors = {f"{cut.placeholder}:0": cut.key for cut in cuts}
@@ -120,6 +128,7 @@ class SavedModelSource:
         directory = Path(tempfile.mkdtemp(prefix="saved-model-", dir=scratch))
         patch.write_saved_model(
             self._meta,
+            nodes,
             self._path,
             directory,
             {key: tensor for key, tensor in self._signature.input_tensors.items() if tensor},
@@ -135,7 +144,7 @@ class SavedModelSource:
         for in_port, node, out_port in ((None, name, None), split_port(name)):
             if node in self._nodes:
                 return _Place(self._nodes[node], in_port, out_port, None)
-            calls = (patch.split_tensor(tensor)[0] for tensor in self._signature.output_tensors.values())
+            calls = (split_tensor(tensor)[0] for tensor in self._signature.output_tensors.values())
             inner = self._functions.find(dict.fromkeys(calls), node)
             if inner is not None:
                 return _Place(self._functions.node(inner), in_port, out_port, inner)
@@ -162,7 +171,7 @@ class SavedModelSource:
             return self._functions.add_result(place.inner, place.sources[place.in_port], kind)
         if place.in_port is None:
             return f"{place.node.text(1)}:{place.out_port or 0}"
-        node, output = patch.split_tensor(place.sources[place.in_port])
+        node, output = split_tensor(place.sources[place.in_port])
         return f"{node}:{output}"
 
     def _cut(self, planned: PlannedInput) -> patch.GraphCut:
@@ -187,7 +196,7 @@ class SavedModelSource:
         """What the exporter noted of the shape of a tensor of the main graph, if it did."""
         producer, port = place.node, out_port or 0
         if in_port is not None:
-            name, port = patch.split_tensor(place.sources[in_port])
+            name, port = split_tensor(place.sources[in_port])
             producer = self._nodes.get(name, producer)
         for attribute in producer.messages(5):
             listing = attribute.message(2).message(1) if attribute.text(1) == "_output_shapes" else None
