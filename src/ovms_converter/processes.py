@@ -4,6 +4,7 @@ bounds.
 
 import contextlib
 import ctypes
+import mmap
 import os
 import resource
 import signal
@@ -35,6 +36,9 @@ _ALLOWED = frozenset(
     }
 )
 _ALLOWED_PREFIXES = ("OMP_", "KMP_", "ONEDNN_", "DNNL_", "TBB_", "OV_", "OPENVINO_", "MALLOC_")
+
+_LEAST_ROOM = 64 << 20
+"""Bytes of private memory that numpy and openvino take while they are imported."""
 
 _PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 1, 3, 4  # <linux/prctl.h>
 
@@ -135,6 +139,8 @@ def be_bounded(memory_limit: int | None) -> None:
     """Leave no core file, be the first that the kernel ends when memory is short, and bound private memory.
 
     RLIMIT_DATA does not count mapped files, so the weights' size does not matter. A child inherits it all.
+    Raises `MemoryError` if the limit leaves no room to import what is needed: an import that runs into it may
+    end in a SystemError, or never, as numpy's BLAS for Python 3.10 asks again and again.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
@@ -144,6 +150,10 @@ def be_bounded(memory_limit: int | None) -> None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         soft = memory_limit if hard == resource.RLIM_INFINITY else min(memory_limit, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        try:
+            mmap.mmap(-1, _LEAST_ROOM, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        except OSError as error:
+            raise MemoryError(f"no {_LEAST_ROOM} bytes within the limit of {soft}") from error
 
 
 def _watch(parent: int) -> None:

@@ -110,9 +110,12 @@ def test_a_model_that_takes_too_long_is_a_model_error(tmp_path: Path) -> None:
     assert caught.value.exit_code == 5
 
 
-@pytest.mark.parametrize("limit", [20, 60, 100])
+@pytest.mark.parametrize("limit", [16, 60, 100])
 def test_a_memory_limit_ends_in_a_resource_error(tmp_path: Path, limit: int) -> None:
-    """At 20 MiB numpy does not fit, at 60 openvino does not, at 100 the tensors of this model do not."""
+    """At 16 MiB numpy does not fit, at 60 openvino does not, at 100 the tensors of this model do not.
+
+    Left to itself, the import ends with no word of memory at 60 (Python 3.13), or never at 16 (3.10).
+    """
     nodes = [helper.make_node("Tile", ["x", "n"], ["t"]), helper.make_node("Relu", ["t"], ["y"])]
     ends = [value("x", TensorProto.FLOAT, [1024, 1024]), value("y", TensorProto.FLOAT, None)]
     model = write(tmp_path / "m.onnx", nodes, ends[:1], ends[1:], {"n": np.array([64, 8])})
