@@ -28,10 +28,11 @@ def write_model(
     outputs: Sequence[Any],
     weights: Mapping[str, Array] | None = None,
     domains: Sequence[str] = (),
+    opset: int = 17,
 ) -> Path:
     constants = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(list(nodes), "graph", list(inputs), list(outputs), constants)
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
     return path
 

@@ -55,6 +55,11 @@ CASES = {
         "resize_upsample_sizes_nearest_not_larger",
         "resize_downsample_sizes_nearest_not_smaller",
     ),
+    "onnx-Resize-weights": (
+        "resize_downsample_sizes_linear_antialias",
+        "resize_upsample_scales_cubic_A_n0p5_exclude_outside",
+        "resize_downsample_scales_linear_half_pixel_symmetric",
+    ),
     "onnx-SpaceToDepth-mode": ("spacetodepth_crd_mode_example",),
     "onnx-SwiGLU": ("swiglu_alpha",),
     "onnx-TensorScatter": ("tensorscatter_circular", "tensorscatter_3d"),

@@ -119,7 +119,10 @@ class OnnxSource:
         if repaired is not None:
             graph, names = repaired
             self._moved = frozenset(
-                each.name for each in self._repairs.values() if each.translate and each.name in names
+                each.name
+                for repairs in present.values()
+                for each in repairs
+                if each.translate and each.name in names
             )
             self.repairs |= names - self._moved
         lowered = self._lowered(graph) if self._repair else None

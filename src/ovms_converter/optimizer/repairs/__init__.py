@@ -22,6 +22,7 @@ from ovms_converter.optimizer.repairs.onnx_early import (
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
+from ovms_converter.optimizer.repairs.onnx_resize import RESIZE
 from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
 from ovms_converter.optimizer.repairs.onnx_softmax import SOFTMAX
 from ovms_converter.optimizer.repairs.onnx_spatial import (
@@ -59,6 +60,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     MOD,
     NLL_LOSS,
     P_RELU,
+    RESIZE,
     ROI_ALIGN,
     SOFTMAX,
     SWIGLU,

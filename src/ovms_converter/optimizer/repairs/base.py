@@ -54,6 +54,10 @@ class GraphRepair(Repair):
     apply: Callable[[Model], int]
 
 
-def by_operation(repairs: Sequence[OnnxRepair], opset: int) -> Mapping[str, OnnxRepair]:
-    """The repairs for an operation set, by operation."""
-    return {repair.operation: repair for repair in repairs if opset in repair.opsets}
+def by_operation(repairs: Sequence[OnnxRepair], opset: int) -> Mapping[str, Sequence[OnnxRepair]]:
+    """The repairs for an operation set, by operation and in their order."""
+    found: dict[str, list[OnnxRepair]] = {}
+    for repair in repairs:
+        if opset in repair.opsets:
+            found.setdefault(repair.operation, []).append(repair)
+    return found

@@ -1,6 +1,6 @@
 """Repairs of ONNX nodes, wherever they are in a graph."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 from ovms_converter.formats.wire import Message, bytes_field, fields, varint_field
 from ovms_converter.optimizer.onnx_graph import (
@@ -38,11 +38,12 @@ def opset_import(version: int) -> bytes:
 
 
 def repaired_graph(
-    graph: memoryview, repairs: Mapping[str, OnnxRepair]
+    graph: memoryview, repairs: Mapping[str, Sequence[OnnxRepair]]
 ) -> tuple[bytes, frozenset[str]] | None:
     """A `GraphProto` with its nodes rewritten, and the names of the repairs; None if it needs none.
 
-    `repairs` are by operation. Subgraphs are gone through, functions of the model are not.
+    `repairs` are by operation; each gets what the one before it made. Subgraphs are gone through, functions
+    of the model are not.
     """
     if not repairs:
         return None
@@ -57,16 +58,20 @@ def repaired_graph(
     return (b"".join(parts), frozenset(used)) if used else None
 
 
-def _repaired_node(data: memoryview, repairs: Mapping[str, OnnxRepair], used: set[str]) -> list[bytes] | None:
+def _repaired_node(
+    data: memoryview, repairs: Mapping[str, Sequence[OnnxRepair]], used: set[str]
+) -> list[bytes] | None:
     """The nodes in place of a `NodeProto`; None if it stays as it is."""
     if is_classical(data):
         return None
-    node = Message(data)
-    repair = repairs.get(node.text(NODE_OPERATION)) if node.text(NODE_DOMAIN) in _DEFAULT else None
-    nodes = repair.rewrite(node) if repair else None
-    if repair and nodes is not None:
-        used.add(repair.name)
-        return list(nodes)
+    for number, repair in enumerate(found := _repairs_of(data, repairs)):
+        nodes = repair.rewrite(Message(data))
+        if nodes is not None:
+            used.add(repair.name)
+            others = {repair.operation: found[number + 1 :]}
+            return [
+                made for node in nodes for made in _repaired_node(memoryview(node), others, used) or [node]
+            ]
     attributes = [
         (item, _repaired_attribute(item.data, repairs, used) if item.number == NODE_ATTRIBUTE else None)
         for item in fields(data)
@@ -81,7 +86,15 @@ def _repaired_node(data: memoryview, repairs: Mapping[str, OnnxRepair], used: se
     ]
 
 
-def _repaired_attribute(data: memoryview, repairs: Mapping[str, OnnxRepair], used: set[str]) -> bytes | None:
+def _repairs_of(data: memoryview, repairs: Mapping[str, Sequence[OnnxRepair]]) -> Sequence[OnnxRepair]:
+    """Those that a `NodeProto` may need."""
+    node = Message(data)
+    return repairs.get(node.text(NODE_OPERATION), ()) if node.text(NODE_DOMAIN) in _DEFAULT else ()
+
+
+def _repaired_attribute(
+    data: memoryview, repairs: Mapping[str, Sequence[OnnxRepair]], used: set[str]
+) -> bytes | None:
     """An `AttributeProto` with its graphs rewritten; None if it stays as it is."""
     graphs = [
         (
