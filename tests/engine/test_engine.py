@@ -23,7 +23,6 @@ def test_a_model_becomes_one_pair_of_files_with_the_stem_as_their_name(tmp_path:
     assert (result.xml, result.bin) == (tmp_path / "out/served.xml", tmp_path / "out/served.bin")
     assert result.inputs == (Port("x", "f32", "[?,4]"),)
     assert result.outputs == (Port("y", "f32", "[?,4]"),)
-    assert result.openvino_version.startswith("20")
     assert "run with a batch of 1 and of 2" in result.verified
 
 

@@ -39,7 +39,6 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
         inputs=PORTS,
         outputs=PORTS,
         notes=st.lists(TEXT, max_size=3).map(tuple),
-        openvino_version=TEXT,
         verified=TEXT,
         convert_seconds=NUMBER,
         verify_seconds=NUMBER,

@@ -107,7 +107,6 @@ class Converted:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     notes: tuple[str, ...]
-    openvino_version: str
     verified: str
     convert_seconds: float
     verify_seconds: float

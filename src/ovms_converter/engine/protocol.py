@@ -209,7 +209,6 @@ def _done(value: _Json) -> Done:
         inputs=_tuple(value["inputs"], _port),
         outputs=_tuple(value["outputs"], _port),
         notes=_tuple(value["notes"], _text),
-        openvino_version=_text(value["openvino_version"]),
         verified=_text(value["verified"]),
         convert_seconds=_number(value["convert_seconds"]),
         verify_seconds=_number(value["verify_seconds"]),

@@ -77,10 +77,6 @@ class ModelRepository:
         """The newest finished version with its record."""
         return self._newest(self.versions())
 
-    def number_for(self, wanted: str) -> int:
-        """The number that a version would get now; see `publish`."""
-        return self._number(wanted, {version.number for version in self.versions()})
-
     def would_publish(self, record: Mapping[str, Any], wanted: str, will_do: WillDo) -> Published:
         """What `publish` would do now with a result of this record. Raises as it does."""
         versions = self.versions()

@@ -114,7 +114,6 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         inputs=written.inputs,
         outputs=written.outputs,
         notes=tuple(notes),
-        openvino_version=ov.get_version(),
         verified=verified.text,
         convert_seconds=convert_seconds,
         verify_seconds=verify_seconds,
