@@ -148,8 +148,9 @@ def difference(result: Array, expected: Array) -> str:
         return f"type {result.dtype}, expected {expected.dtype}"
     one, other = result.astype(np.float64), expected.astype(np.float64)
     # Two correct roundings to a short type may be one step of it apart.
-    relative = 2**-6 if str(expected.dtype) == "bfloat16" else RELATIVE
-    if np.allclose(one, other, rtol=relative, atol=ABSOLUTE, equal_nan=True):
+    short = str(expected.dtype) == "bfloat16"
+    relative, absolute = (2**-6, 2**-8) if short else (RELATIVE, ABSOLUTE)
+    if np.allclose(one, other, rtol=relative, atol=absolute, equal_nan=True):
         return ""
     if expected.dtype in (np.int8, np.uint8) and np.max(np.abs(one - other)) == 1:
         return ONE_STEP
