@@ -37,7 +37,7 @@ def random(*shape: int) -> Array:
 
 
 def positive(*shape: int) -> Array:
-    return np.abs(random(*shape)) + np.float32(0.5)
+    return np.asarray(np.abs(random(*shape)) + np.float32(0.5))
 
 
 def integers(*values: int) -> Array:

@@ -21,6 +21,7 @@ from ovms_converter.optimizer.repairs.onnx_early import (
 )
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
+from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.onnx_resize import RESIZE
 from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
@@ -42,6 +43,7 @@ __all__ = ["GRAPH_REPAIRS", "ONNX_REPAIRS", "REPAIRS", "GraphRepair", "OnnxRepai
 ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     *REDUCE_AXES,
     *REWRITTEN,
+    *RECURRENT,
     *DFT,
     ATTENTION,
     AVERAGE_POOL,
