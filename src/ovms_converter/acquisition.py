@@ -87,7 +87,10 @@ class SourceFiles:
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """See `Files`."""
         self.looked_at.add(path)
-        return self._source.read(path, start, length)
+        data = self._source.read(path, start, length)
+        if self._sizes.get(path, 0) is None:
+            self._sizes[path] = self._source.size_of(path)
+        return data
 
 
 class Acquisition:

@@ -16,19 +16,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from azurite import AzureBucket
 from command_line import CommandLine
 from http_servers import FaultyServer, Page, run_faulty
-from inspection_models import external_weight, inline_weight, onnx_model, saved_model
-from ovms_converter.acquisition import Acquisition
+from inspection_models import DATA, external_weight, inline_weight, onnx_model, saved_model
+from ovms_converter import formats
+from ovms_converter.acquisition import Acquisition, SourceFiles
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.inspection import archives, inspect
 from ovms_converter.inspection.report import Archive, Inspection
 from ovms_converter.request import Given, build_request
+from ovms_converter.storage import open_source
 from ovms_converter.storage.archive import unpacked
 from ovms_converter.storage.archive_view import view
 from ovms_converter.storage.base import FetchedFile, FetchedTree
+from ovms_converter.storage.location import Location
 from ovms_converter.units import size
-from servers import S3Bucket
+from servers import GcsBucket, S3Bucket
 
 ROWS = 2048
 TREE = {
@@ -154,6 +158,20 @@ def test_an_archive_in_a_store(s3: S3Bucket, plain: Inspection, kind: str) -> No
     if kind != "tar.gz":
         assert found.bytes_read < 60_000
         assert found.requests < 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_in_another_store(gcs: GcsBucket, plain: Inspection, kind: str) -> None:
+    name, data = PACKED[kind]
+    gcs.put(name, data)
+    assert_same(inspect(gcs.url(name), environ=gcs.environ()), plain, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_in_azure(azure: AzureBucket, plain: Inspection, kind: str) -> None:
+    name, data = PACKED[kind]
+    azure.put(name, data)
+    assert_same(inspect(azure.url(name), environ=azure.environ()), plain, kind)
 
 
 def test_weights_inside_a_deflated_graph_are_inflated_and_not_kept(tmp_path: Path) -> None:
@@ -365,6 +383,31 @@ def test_weights_beside_a_model_that_comes_whole_are_looked_for_where_they_are(s
     missing = inspect(site.url("/net/model.onnx"), environ={}).refusal
     assert missing is not None
     assert "`weights.bin`" in missing.message
+
+
+def index(*names: str) -> bytes:
+    """A server's page of a directory."""
+    links = "".join(f'<a href="{name}">{name}</a>' for name in names)
+    return f"<!DOCTYPE html><html><title>Index of /</title>{links}</html>".encode()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_directory_of_a_web_server_tells_no_sizes_and_nothing_is_called_damaged(
+    site: FaultyServer, ranges: bool
+) -> None:
+    model = onnx_model(weight=inline_weight(50), shape=("batch", 50))
+    site.pages["/net/"] = Page(index("model.onnx", "notes.txt"))
+    site.pages["/net/model.onnx"] = Page(model, ranges=ranges)
+    site.pages["/net/notes.txt"] = Page(b"about")
+    found = inspect(site.url("/net/"), environ={})
+    assert found.refusal is None
+    assert [kind.elements for kind in found.weights] == [50 * 1024]
+    keras = DATA / "keras" / "keras-3.15-image.keras"
+    site.pages["/k/"] = Page(index("m.keras"))
+    site.pages["/k/m.keras"] = Page(keras.read_bytes(), ranges=ranges)
+    source = open_source(Location.parse(site.url("/k/")), {})
+    tree = formats.open_tree(SourceFiles(source, source.list()))
+    assert formats.identify(tree).format == "keras.keras"
 
 
 def test_a_zip_in_a_zip_is_named(tmp_path: Path) -> None:

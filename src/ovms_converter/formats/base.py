@@ -41,7 +41,7 @@ class Files(Protocol):
     """A tree of files, here or in a store, of which a little is read."""
 
     def sizes(self) -> Mapping[str, int | None]:
-        """The bytes of every file by its relative POSIX path."""
+        """The bytes of every file by its relative POSIX path; None where nobody has told them yet."""
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes from `start`."""

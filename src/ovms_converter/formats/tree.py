@@ -145,8 +145,8 @@ class Sample:
     def head(self) -> bytes:
         """The first 4 KiB."""
         head = self._files.read(self.path, 0, HEAD)
-        if self.size is None and len(head) < HEAD:
-            self.size = len(head)
+        if self.size is None:
+            self.size = len(head) if len(head) < HEAD else self._files.sizes().get(self.path)
         return head
 
     def read(self, start: int, length: int) -> bytes:

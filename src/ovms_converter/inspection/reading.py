@@ -32,6 +32,8 @@ class _Readable(Protocol):
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes: ...
 
+    def size_of(self, path: str) -> int | None: ...
+
 
 @dataclass
 class _File:
@@ -142,5 +144,7 @@ class CountedFiles:
 
     def _asked(self, path: str, start: int, length: int | None) -> bytes:
         data = self._source.read(path, start, length)
+        if self._sizes.get(path, 0) is None:
+            self._sizes[path] = self._source.size_of(path)
         self._count(path, start, len(data))
         return data

@@ -105,6 +105,9 @@ class Source(Protocol):
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
 
+    def size_of(self, path: str) -> int | None:
+        """The bytes of a file that was read, also where a listing does not tell them; None if nobody does."""
+
     def reads_parts(self, path: str) -> bool:
         """Whether a part of a file costs less than the whole; False where a server turned out to ignore
         ranges, or does not tell how large the file is.

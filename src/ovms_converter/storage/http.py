@@ -65,6 +65,10 @@ class HttpSource:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
         return self._resource(path).read(start, length)
 
+    def size_of(self, path: str) -> int | None:
+        """See `Source.size_of`: index pages round it, the answer to a read tells it."""
+        return self._resource(path).head().size
+
     def reads_parts(self, path: str) -> bool:
         """See `Source.reads_parts`."""
         return self._resource(path).reads_parts

@@ -110,6 +110,11 @@ class LocalSource:
             file.seek(start)
             return file.read(-1 if length is None else length)
 
+    def size_of(self, path: str) -> int | None:
+        """See `Source.size_of`."""
+        with _told(self._root / path):
+            return self._file(path).stat().st_size
+
     def reads_parts(self, path: str) -> bool:  # noqa: ARG002
         """See `Source.reads_parts`."""
         return True

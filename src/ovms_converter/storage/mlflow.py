@@ -56,6 +56,10 @@ class MlflowSource:
         """Up to `length` bytes of one file from offset `start`; all of the rest if `length` is None."""
         return self._source().read(path, start, length)
 
+    def size_of(self, path: str) -> int | None:
+        """See `Source.size_of`."""
+        return self._source().size_of(path)
+
     def reads_parts(self, path: str) -> bool:
         """See `Source.reads_parts`."""
         return self._source().reads_parts(path)

@@ -46,6 +46,10 @@ class ArtifactSource:
         place, _ = self._place(path)
         return self._server.artifact(place).read(start, length)
 
+    def size_of(self, path: str) -> int | None:
+        """See `Source.size_of`."""
+        return self._place(path)[1]
+
     def reads_parts(self, path: str) -> bool:
         """See `Source.reads_parts`."""
         place, _ = self._place(path)

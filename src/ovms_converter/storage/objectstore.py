@@ -60,6 +60,11 @@ class ObjectSource:
         """See `Source.read`."""
         return background.run(lambda: self._read(path, start, length))
 
+    def size_of(self, path: str) -> int | None:
+        """See `Source.size_of`."""
+        entry = self._known.get(path)
+        return entry.size if entry else None
+
     def reads_parts(self, path: str) -> bool:  # noqa: ARG002
         """See `Source.reads_parts`: the first read shows whether the server ignores ranges."""
         return self._bucket.ranges
