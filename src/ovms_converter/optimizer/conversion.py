@@ -244,5 +244,5 @@ def _layout_hint(source: GraphSource, model: Model, ends: Ends, arguments: Optim
         return []
     return [
         f"Model Optimizer 2021 would have turned {', '.join(turned)} channels-first (NCHW); "
-        "here the layout stays as it is, and nhwc_to_nchw turns it"
+        "here the layout stays as it is, and `nhwc_to_nchw` turns it"
     ]
