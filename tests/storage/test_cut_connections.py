@@ -86,8 +86,8 @@ def test_a_large_file_arrives_through_a_connection_that_is_cut_all_the_time(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        # The piece after a cut may be shorter than the distance of the cuts, never longer.
-        assert proxy.fault.happened >= size // every - 1
+        # Each answer is cut anew, and the last of what one request asked for may come whole.
+        assert proxy.fault.happened >= size // every // 2
     moved, memory = map(int, done.stdout.split())
     assert digest_of(tmp_path / "here" / "model.onnx") == expected
     assert moved == size * MIB
