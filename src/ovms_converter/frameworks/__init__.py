@@ -18,9 +18,10 @@ _KERAS = Framework(
 
 _TORCH = Framework("torch", "PyTorch")
 
-_SKLEARN = Framework("sklearn", "scikit-learn")
-_XGBOOST = Framework("sklearn", "XGBoost")
-_LIGHTGBM = Framework("sklearn", "LightGBM")
+_SERIAL = {"JOBLIB_MULTIPROCESSING": "0"}  # there is no `/dev/shm` for its semaphores, of which it would warn
+_SKLEARN = Framework("sklearn", "scikit-learn", exporting=_SERIAL, running=_SERIAL)
+_XGBOOST = Framework("sklearn", "XGBoost", exporting=_SERIAL, running=_SERIAL)
+_LIGHTGBM = Framework("sklearn", "LightGBM", exporting=_SERIAL, running=_SERIAL)
 
 FRAMEWORKS: Mapping[str, Framework] = {
     **dict.fromkeys(("sklearn.skops", "sklearn.pickle", "sklearn.cloudpickle", "sklearn.joblib"), _SKLEARN),
