@@ -20,6 +20,7 @@ from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.own_rules import OWN_RULES
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS
 from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
+from ovms_converter.optimizer.repairs.onnx_first import FIRST
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
@@ -124,7 +125,9 @@ def test_a_repair_is_needed_and_makes_the_case_right(repair: str, name: str, tmp
 
 
 def test_every_rule_has_a_case() -> None:
-    elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT)} | {case.repair for case in EARLY_CASES}
+    elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT, *FIRST)} | {
+        case.repair for case in EARLY_CASES
+    }
     assert {repair.name for repair in ONNX_REPAIRS} == CASES.keys() | (elsewhere - {LRN_BIAS.name})
 
 

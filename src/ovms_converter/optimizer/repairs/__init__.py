@@ -19,6 +19,7 @@ from ovms_converter.optimizer.repairs.onnx_early import (
     MEAN_VARIANCE,
     P_RELU,
 )
+from ovms_converter.optimizer.repairs.onnx_first import FIRST
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
@@ -44,6 +45,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     *REDUCE_AXES,
     *REWRITTEN,
     *RECURRENT,
+    *FIRST,
     *DFT,
     ATTENTION,
     AVERAGE_POOL,
