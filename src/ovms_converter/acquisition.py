@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from ovms_converter import formats
-from ovms_converter.coverage import refuse_unsupported
 from ovms_converter.errors import AmbiguousModelError, NotFoundError
 from ovms_converter.events import Stage
 from ovms_converter.formats.base import Files, SourceModel
@@ -234,6 +233,9 @@ class Acquisition:
         arguments = self._request.arguments
         cut = arguments.input or arguments.output
         if model.format == "onnx" and self._request.output_format == "openvino" and not cut:
+            # Here and not above: what is imported before the child is started delays it.
+            from ovms_converter.coverage import refuse_unsupported
+
             refuse_unsupported(root / model.path, model.path)
 
     def _is_source(self, listing: Listing) -> Callable[[Entry], bool]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["digest_of_growing", "write_back_growing"]
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _PAUSE = 0.01
 """Seconds until one looks again whether the file has grown."""
 

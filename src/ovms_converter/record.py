@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 SCHEMA = "ovms-converter/conversion/1"
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _OWN_DOMAINS = (DEFAULT_DOMAIN, "tensorflow", "tflite", "paddle")
 """Domains that go without saying."""
 

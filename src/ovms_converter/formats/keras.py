@@ -1,6 +1,5 @@
 """Keras' own files: the `.keras` archive and HDF5."""
 
-import importlib.metadata
 import json
 import re
 from dataclasses import replace
@@ -133,6 +132,8 @@ def _details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDe
 
 def _installed() -> str:
     """The release of Keras that is here, which is not imported; "" if there is none."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version("keras")
     except importlib.metadata.PackageNotFoundError:

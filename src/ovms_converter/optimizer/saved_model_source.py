@@ -67,7 +67,7 @@ class SavedModelSource:
 
     def __init__(self, path: Path, arguments: OptimizerArguments) -> None:
         self._path = path
-        metas = read_saved_model(memoryview((path / "saved_model.pb").read_bytes()))
+        metas = mapped(path / "saved_model.pb", read_saved_model)
         self._meta = choose_meta_graph(metas, arguments.saved_model_tags)
         self._signature = choose_signature(self._meta, arguments.signature)
         self._must_patch = len(metas) > 1 or self._signature.name != DEFAULT_SIGNATURE

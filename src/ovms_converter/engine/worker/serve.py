@@ -20,7 +20,8 @@ from ovms_converter.engine.protocol import (
     decode_job,
     encode_message,
 )
-from ovms_converter.engine.worker import exporting, save, verify
+from ovms_converter.engine.worker import exporting, save
+from ovms_converter.engine.worker.verification import Verified
 from ovms_converter.errors import ConverterError, ModelError
 from ovms_converter.events import Stage
 from ovms_converter.frameworks import FRAMEWORKS
@@ -97,8 +98,11 @@ def _work(job: ConversionJob, tell: _Teller) -> Done:
         tell.send(StageEnded(Stage.CONVERT, convert_seconds, ""))
 
     started = time.monotonic()
-    verified = verify.Verified("not verified: switched off")
+    verified = Verified("not verified: switched off")
     if job.verify != "off":
+        # Here and not above: what is imported before the conversion delays it, and adds to its peak.
+        from ovms_converter.engine.worker import verify
+
         tell.doing(Stage.VERIFY, f"running `{job.stem}.xml`")
         verified = verify.verify(written, job, source)
         notes += verified.notes
