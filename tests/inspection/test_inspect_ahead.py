@@ -1,8 +1,9 @@
 """Asking beforehand for what is likely needed next changes how long a look takes, and nothing else."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from ovms_converter.formats.outline import onnx_outline
 from ovms_converter.formats.tree import Sample
 from ovms_converter.formats.wire import bytes_field, encode_varint, varint_field
 from ovms_converter.inspection.reading import CountedFiles
-from ovms_converter.storage.base import Entry, Listing
+from ovms_converter.storage.base import Entry, FetchedTree, Listing, Progress
 from ovms_converter.storage.location import Location
 
 
@@ -31,6 +32,12 @@ class Store:
 
     def list(self) -> Listing:
         return Listing(True, (Entry("m.onnx", self.size),))
+
+    def reads_parts(self, path: str) -> bool:
+        return True
+
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:
+        raise NotImplementedError
 
     def size_of(self, path: str) -> int | None:
         return self.size

@@ -23,7 +23,7 @@ from inspection_models import DATA, external_weight, inline_weight, onnx_model, 
 from ovms_converter import formats
 from ovms_converter.acquisition import Acquisition, SourceFiles
 from ovms_converter.errors import ConverterError, ModelError
-from ovms_converter.inspection import archives, inspect
+from ovms_converter.inspection import archives, inspect, reading
 from ovms_converter.inspection.report import Archive, Inspection
 from ovms_converter.request import Given, build_request
 from ovms_converter.storage import open_source
@@ -342,7 +342,10 @@ def test_what_would_cost_too_much_is_left_to_convert(
     limits: dict[str, int],
     words: str,
 ) -> None:
-    monkeypatch.setattr(archives, "Limits", lambda: LIMITS(**limits))
+    if "fetched" in limits:
+        monkeypatch.setattr(reading, "FETCHED", limits["fetched"])
+    else:
+        monkeypatch.setattr(archives, "Limits", lambda: LIMITS(**limits))
     name, data = PACKED[kind]
     site.pages[f"/{name}"] = Page(data)
     found = inspect(site.url(f"/{name}"), environ={})
@@ -366,7 +369,7 @@ def test_a_model_that_a_server_sends_only_whole_is_fetched_once(
     assert found.archive is None
     assert [kind.elements for kind in found.weights] == [500 * 1024]
     assert site.sent < 2.2 * len(model)
-    monkeypatch.setattr(archives, "Limits", lambda: LIMITS(fetched=100_000))
+    monkeypatch.setattr(reading, "FETCHED", 100_000)
     found = inspect(site.url("/m.onnx"), environ={})
     assert found.refusal is None
     assert found.description is not None
@@ -402,6 +405,7 @@ def test_a_directory_of_a_web_server_tells_no_sizes_and_nothing_is_called_damage
     found = inspect(site.url("/net/"), environ={})
     assert found.refusal is None
     assert [kind.elements for kind in found.weights] == [50 * 1024]
+    assert site.sent < 2.5 * len(model)
     keras = DATA / "keras" / "keras-3.15-image.keras"
     site.pages["/k/"] = Page(index("m.keras"))
     site.pages["/k/m.keras"] = Page(keras.read_bytes(), ranges=ranges)

@@ -1,11 +1,7 @@
-"""A single file that has to be opened first: an archive, or what a server sends only whole.
-
-Of a zip or tar only parts are read where that can be, of other files all of those that are small enough.
-"""
+"""What is in an archive, from as little of it as can be: parts of a zip or tar, all of a small gzip file."""
 
 import io
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +16,7 @@ from ovms_converter.storage.archive import gzipped_name, may_be_archive, unpacke
 from ovms_converter.storage.archive_reading import begins_gzip, begins_tar_gz, begins_zip
 from ovms_converter.storage.archive_rules import ArchiveLimits, TooMuchError
 from ovms_converter.storage.archive_view import view
-from ovms_converter.storage.base import Entry, FetchedTree, Source
-from ovms_converter.units import size as shown_size
+from ovms_converter.storage.base import Entry, Source
 
 __all__ = ["HEAD", "Limits", "Opened", "archive_kind", "open_archive"]
 
@@ -33,25 +28,20 @@ HEAD = 8 << 10
 class Limits:
     """How much of an archive an inspection takes.
 
-    `fetched` bytes of one that is elsewhere, `requests` until its members are known, and `unpacked` bytes on
-    this machine.
+    `requests` of one that is elsewhere until its members are known, and `unpacked` bytes on this machine;
+    `CountedFiles` bounds what is fetched.
     """
 
-    fetched: int = 256_000_000
     requests: int = 1000
     unpacked: int = 1 << 30
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The files to look at in place of the one that is there.
-
-    `archive`  what they are in; None if that is no archive, but a file that was fetched whole
-    `files`    None if more than the `limits` is needed to know them, and `excess` tells of what
-    """
+    """What is in an archive; `files` are None if more is needed to know them, and `excess` tells of what."""
 
     files: Files | None
-    archive: Archive | None
+    archive: Archive
     excess: str = ""
 
 
@@ -72,105 +62,64 @@ def archive_kind(start: bytes, name: str) -> str:
 def open_archive(
     source: Source, entry: Entry, files: CountedFiles, resources: ExitStack, limits: Limits | None = None
 ) -> Opened | None:
-    """The files of the archive that a source is, or the file that its server sends only whole.
-
-    They are there until `resources` are closed. None if the source can be read as it is.
+    """The files of the archive that a source is, until `resources` are closed; None if it is none.
 
     Raises what a conversion raises that unpacks the archive, as far as its headers tell. Reading the files
     raises the rest, and `TooMuchError`.
     """
     start = files.read(entry.path, 0, HEAD)
-    looking = _Looking(source, entry, files, resources, limits or Limits())
     kind = archive_kind(start, entry.path)
-    in_parts = entry.size is not None and (len(start) == entry.size or source.reads_parts(entry.path))
-    if not kind and in_parts:
+    if not kind:
         return None
+    looking = _Looking(entry.path, files, source.location.is_remote, resources, limits or Limits())
+    size = files.sizes()[entry.path]
     try:
-        if kind in ("zip", "tar") and in_parts and entry.size is not None:
-            return looking.parts(kind, entry.size, start)
+        if kind in ("zip", "tar") and size is not None and source.reads_parts(entry.path):
+            return looking.parts(kind, size, start)
         return looking.whole(kind)
     except TooMuchError as excess:
-        return Opened(None, Archive(kind, None, None) if kind else None, str(excess))
+        return Opened(None, Archive(kind, None, None), str(excess))
 
 
 class _Looking:
     """One archive that is looked into."""
 
     def __init__(
-        self, source: Source, entry: Entry, files: CountedFiles, resources: ExitStack, limits: Limits
+        self, path: str, files: CountedFiles, remote: bool, resources: ExitStack, limits: Limits
     ) -> None:
-        self._source = source
-        self._entry = entry
+        self._path = path
         self._files = files
+        self._remote = remote
         self._resources = resources
         self._limits = limits
-        self._remote = source.location.is_remote
         self._listed = False
 
     def parts(self, kind: str, size: int, start: bytes) -> Opened | None:
         """Read what is asked for."""
         file = io.BufferedReader(WindowFile(Window(self._read, size, start)), HEAD)
-        found = view(file, self._entry.path, size, start, self._limits.unpacked)
+        found = view(file, self._path, size, start, self._limits.unpacked)
         self._listed = True
         if found is None:
             return None
         self._resources.callback(found.close)
         return Opened(found, Archive(kind, len(found.sizes()), found.unpacked_bytes))
 
-    def whole(self, kind: str) -> Opened:
+    def whole(self, kind: str) -> Opened | None:
         """Fetch and unpack it, as a conversion does."""
-        scratch = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
-        fetched, contents = scratch / "archive", scratch / "contents"
-        fetched.mkdir()
-        contents.mkdir()
-        came = 0
-
-        def progress(count: int) -> None:
-            nonlocal came
-            came += count
-            self._check_fetched(came)
-
-        self._check_fetched(self._entry.size or 0)
-        tree = self._source.fetch([self._entry.path], fetched, progress)
-        self._files.count(came)
+        contents = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
+        tree = self._files.fetched(self._path)
         found = unpacked(tree, contents, ArchiveLimits(looked_at=self._limits.unpacked))
         if found is None:
-            return Opened(_Here(tree, self._files), None)
+            return None
         files = formats.LocalFiles(found.root, [file.path for file in found.files])
         sizes = [file.size for file in found.files]
         return Opened(files, Archive(kind, len(sizes), sum(sizes)))
 
     def _read(self, at: int, length: int) -> bytes:
-        self._check_fetched(self._files.bytes_read)
+        self._files.check_fetched(self._files.bytes_read, self._path)
         if self._remote and not self._listed and self._files.requests > self._limits.requests:
             raise TooMuchError(
                 f"its members are not all found after {self._limits.requests:,} requests, "
                 "where `inspect` ends"
             )
-        return self._files.read(self._entry.path, at, length)
-
-    def _check_fetched(self, count: int) -> None:
-        if self._remote and count > self._limits.fetched:
-            whole = f" of its {shown_size(self._entry.size)}" if self._entry.size is not None else ""
-            most = shown_size(self._limits.fetched)
-            raise TooMuchError(f"more than {most}{whole} would have to be fetched, where `inspect` ends")
-
-
-class _Here:
-    """One file that was fetched, and its neighbours where they are."""
-
-    def __init__(self, tree: FetchedTree, files: Files) -> None:
-        self._tree = tree
-        self._neighbours = files
-
-    def sizes(self) -> Mapping[str, int | None]:
-        """See `Files`."""
-        return {file.path: file.size for file in self._tree.files}
-
-    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
-        """See `Files`."""
-        if path not in self.sizes():
-            return self._neighbours.read(path, start, length)
-        with (self._tree.root / path).open("rb") as file:
-            file.seek(start)
-            return file.read(-1 if length is None else length)
+        return self._files.read(self._path, at, length)

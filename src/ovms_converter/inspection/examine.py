@@ -133,7 +133,8 @@ class _Examination:
         if self.refusal:
             return found
         advice = f"{self.excess}: `convert` takes all of it"
-        return replace(found, advice=(advice,), command=self._command(()))
+        known = found.model_bytes if found.total_bytes is not None else None
+        return replace(found, model_bytes=known, advice=(advice,), command=self._command(()))
 
     def _beginning(self) -> ModelDescription | None:
         """What the first bytes of a single file tell."""
