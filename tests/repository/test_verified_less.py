@@ -181,6 +181,7 @@ def test_a_tighter_tolerance_that_fails_names_the_version(tmp_path: Path) -> Non
     assert caught.value.message.startswith("version 1, which holds the same bytes and was verified less")
     assert "tolerance is 1e-12" in caught.value.message
     assert caught.value.exit_code == 6
+    assert (caught.value.hint or "").endswith("remove it if no server shall serve it")
     assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1"]
 
 

@@ -69,9 +69,9 @@ def as_failure_of(found: Finished, error: VerificationError, directory: Path) ->
     )
     what = "holds the same bytes" if same else "was made from the same source"
     number = found.version.number
+    still = f"version {number} is still there: remove it if no server shall serve it"
     return VerificationError(
         f"version {number}, which {what} and was verified less when it was published, does not pass: "
         f"{error.message}",
-        hint=f"nothing was changed: remove version {number} if no server shall serve it, or publish a newer "
-        "one that passes, with other parameters",
+        hint=f"{error.hint}; {still}" if error.hint else still,
     )
