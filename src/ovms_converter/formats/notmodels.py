@@ -148,7 +148,7 @@ ARCHIVES = (
         "archive.gzip",
         "a gzip file",
         magic(b"\x1f\x8b", called="it has a gzip header"),
-        _UNPACKED_HERE,
+        f"{_UNPACK}; a `.gz` that is given by its own path is unpacked here",
         suffixes=(".gz", ".tgz"),
     ),
     Refused(

@@ -52,7 +52,7 @@ class _Readable(Protocol):
 
 @dataclass
 class _File:
-    """What is known of a file: blocks by their start, some, with their ends, on their way; `here` all of it."""
+    """What is known of a file: blocks by their start, some still on their way; `here` is all of it."""
 
     blocks: dict[int, bytes] = field(default_factory=dict)
     coming: dict[int, tuple[int, Future[bytes]]] = field(default_factory=dict)

@@ -39,7 +39,7 @@ def may_be_archive(start: bytes) -> bool:
 
 def gzipped_name(name: str) -> str:
     """The name of the one file in `name`, a gzip file that holds no tar; "" if the name does not tell."""
-    return name[: -len(".gz")] if name.lower().endswith(".gz") else ""
+    return next((name[: -len(end)] for end in (".gz", ".tgz") if name.lower().endswith(end)), "")
 
 
 def unpacked(tree: FetchedTree, directory: Path, limits: ArchiveLimits | None = None) -> FetchedTree | None:

@@ -130,7 +130,9 @@ class ArchiveRules:
 
     def emptiness(self) -> CorruptModelError:
         """There is no file in the archive."""
-        return CorruptModelError(f"the archive `{self._archive}` holds no file")
+        return CorruptModelError(
+            f"the archive `{self._archive}` holds no file", hint="make or upload the archive again"
+        )
 
     def refusal(self, reason: str) -> ModelError:
         """The archive is not unpacked, for this reason."""

@@ -174,7 +174,8 @@ class _Zip:
                 self.resources.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY)),  # noqa: SIM115
             )
         packed, file = self._inflated[info.filename]
-        missing = start + length - file.seek(0, io.SEEK_END)
+        file.seek(0, io.SEEK_END)  # which tells no place before Python 3.11
+        missing = start + length - file.tell()
         while missing > 0 and (chunk := packed.read(min(missing, _CHUNK))):
             self._left -= len(chunk)
             if self._left < 0:
