@@ -180,6 +180,34 @@ def test_a_repair_is_right_for_free_sizes(case: Case, tmp_path: Path) -> None:
     assert equal(run(result, **given(case))["y"], expected(case, model))
 
 
+TRANSPOSED = [
+    Case(
+        "onnx-ConvTranspose-same",
+        opset,
+        "ConvTranspose",
+        [random(1, 2, 7, 8), random(2, 4, 3, 2)],
+        (1,),
+        {"kernel_shape": [3, 2], "auto_pad": kind, "strides": [2, 1], **more},
+    )
+    for opset in (7, 11)
+    for kind in ("SAME_UPPER", "SAME_LOWER")
+    for more in ({}, {"dilations": [2, 3]})
+]
+
+
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_a_transposed_convolution_of_free_sizes(case: Case, tmp_path: Path) -> None:
+    """With fixed sizes OpenVINO is right."""
+    model = write(case, tmp_path / "m.onnx", free=True)
+    wanted = expected(case, model)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    plain = np.asarray(compiled(given(case))[0])
+    assert not equal(plain, wanted), f"{ov.get_version()} is right by itself: {case.repair} can go"
+    result = converted(model, tmp_path / "scratch")
+    assert result.repairs == (case.repair,)
+    assert equal(run(result, **given(case))["y"], wanted)
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -25,6 +25,7 @@ from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from test_early_opsets import CASES as EARLY_CASES
+from test_early_opsets import TRANSPOSED
 
 CASES = {
     "onnx-Attention": (
@@ -126,7 +127,7 @@ def test_a_repair_is_needed_and_makes_the_case_right(repair: str, name: str, tmp
 
 def test_every_rule_has_a_case() -> None:
     elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT, *FIRST)} | {
-        case.repair for case in EARLY_CASES
+        case.repair for case in (*EARLY_CASES, *TRANSPOSED)
     }
     assert {repair.name for repair in ONNX_REPAIRS} == CASES.keys() | (elsewhere - {LRN_BIAS.name})
 

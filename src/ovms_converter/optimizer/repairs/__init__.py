@@ -29,6 +29,7 @@ from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
 from ovms_converter.optimizer.repairs.onnx_softmax import SOFTMAX
 from ovms_converter.optimizer.repairs.onnx_spatial import (
     AVERAGE_POOL,
+    CONV_TRANSPOSE,
     DEFORM_CONV,
     DET,
     MAX_POOL,
@@ -53,6 +54,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     BIT_SHIFT,
     CAUSAL_CONV,
     CELU,
+    CONV_TRANSPOSE,
     CUM_PROD,
     DEFORM_CONV,
     DET,

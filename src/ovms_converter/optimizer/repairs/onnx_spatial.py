@@ -1,4 +1,4 @@
-"""`DeformConv` (opset 19), `MaxUnpool`, `Det`, pooling with a rounded-up size, and `RoiAlign`."""
+"""`DeformConv` (opset 19), `MaxUnpool`, `Det`, `ConvTranspose`, `RoiAlign`, and pooling with a rounded-up size."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,12 @@ from ovms_converter.formats.wire import Message
 from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.onnx_graph import NODE_INPUT, NODE_OUTPUT
 from ovms_converter.optimizer.repairs.base import OnnxRepair
-from ovms_converter.optimizer.repairs.onnx_build import changed, integer_attribute, without
+from ovms_converter.optimizer.repairs.onnx_build import (
+    changed,
+    integer_attribute,
+    integers_attribute,
+    without,
+)
 from ovms_converter.optimizer.repairs.translation import (
     SUPPORTED,
     attribute,
@@ -20,7 +25,7 @@ from ovms_converter.optimizer.repairs.translation import (
     translated,
 )
 
-__all__ = ["AVERAGE_POOL", "DEFORM_CONV", "DET", "MAX_POOL", "MAX_UNPOOL", "ROI_ALIGN"]
+__all__ = ["AVERAGE_POOL", "CONV_TRANSPOSE", "DEFORM_CONV", "DET", "MAX_POOL", "MAX_UNPOOL", "ROI_ALIGN"]
 
 
 def _pads(node: ov.frontend.NodeContext, rank: int) -> tuple[list[int], list[int]]:
@@ -163,6 +168,31 @@ def _adaptive_sampling(node: Message) -> Sequence[bytes] | None:
     return [changed(node, node.texts(NODE_INPUT), node.texts(NODE_OUTPUT), [*without(node), default])]
 
 
+def _explicit_padding(node: Message) -> Sequence[bytes] | None:
+    """The result is `stride` times as long, so what is cut off does not depend on the size."""
+    automatic, kernel = attribute(node, "auto_pad"), attribute(node, "kernel_shape")
+    kind = automatic.text(4) if automatic else ""
+    if kernel is None or kind not in ("SAME_UPPER", "SAME_LOWER") or attribute(node, "output_shape"):
+        return None
+
+    def given_or(name: str, default: int) -> list[int]:
+        found = attribute(node, name)
+        return found.integers(8) if found else [default] * len(lengths)
+
+    lengths = kernel.integers(8)
+    steps = zip(
+        lengths, given_or("strides", 1), given_or("dilations", 1), given_or("output_padding", 0), strict=True
+    )
+    cut = [(length - 1) * dilation + 1 - stride + more for length, stride, dilation, more in steps]
+    if min(cut, default=0) < 0:
+        return None
+    less, rest = [each // 2 for each in cut], [each - each // 2 for each in cut]
+    pads = [*less, *rest] if kind == "SAME_UPPER" else [*rest, *less]
+    written = Message(memoryview(integers_attribute("pads", pads)))
+    attributes = [*without(node, "auto_pad", "pads"), written]
+    return [changed(node, node.texts(NODE_INPUT), node.texts(NODE_OUTPUT), attributes)]
+
+
 DEFORM_CONV = translated(
     "DeformConv", _deform_conv, issue="https://github.com/openvinotoolkit/openvino/issues/24635"
 )
@@ -182,6 +212,15 @@ AVERAGE_POOL = translated(
     "divide by the wrong number at the end of an `AveragePool` with `ceil_mode` that counts the padding",
     name="onnx-AveragePool-ceil",
     applies=_rounds_up_and_counts_padding,
+)
+CONV_TRANSPOSE = OnnxRepair(
+    name="onnx-ConvTranspose-same",
+    fault="cut nothing off a `ConvTranspose` with an `auto_pad` of SAME where sizes are free",
+    issue=SUPPORTED,
+    versions="2026.4",
+    operation="ConvTranspose",
+    opsets=range(1, 100),
+    rewrite=_explicit_padding,
 )
 ROI_ALIGN = OnnxRepair(
     name="onnx-RoiAlign-sampling",
