@@ -14,6 +14,7 @@ import pytest
 from formats_helpers import DATA, MemoryFiles, onnx_bytes
 from ovms_converter import formats
 from ovms_converter.errors import AmbiguousModelError, CorruptModelError, ModelError, UnsupportedModelError
+from ovms_converter.formats.describe import describe
 from ovms_converter.parameters import by_name
 
 ARTIFACTS = DATA / "formats/mlflow"
@@ -192,7 +193,9 @@ def test_a_model_in_a_tritons_repository_is_found() -> None:
 def test_a_repository_of_a_server_is_not_taken_for_the_note_beside_it() -> None:
     graph = b'<?xml version="1.0"?><net name="x" version="11"></net>'
     repository = {"config.json": b'{"model_config_list":[]}', "a/1/m.xml": graph, "a/1/m.bin": b"1"}
-    assert formats.recognise(MemoryFiles(repository)).path == "a/1/m.xml"
+    found = formats.recognise(MemoryFiles(repository))
+    assert found.path == "a/1/m.xml"
+    assert describe(MemoryFiles(repository), found).format == "openvino.ir"
     with pytest.raises(AmbiguousModelError, match="there are 2 models"):
         formats.recognise(MemoryFiles({**repository, "b/1/m.xml": graph, "b/1/m.bin": b"1"}))
 

@@ -25,7 +25,10 @@ def describe(files: Files, model: SourceModel) -> ModelDescription:
 
     Formats that are only recognised have no more than MLflow's signature. Raises `CorruptModelError`.
     """
-    found = format_named(model.format).describe(open_tree(files), model)
+    tree = open_tree(files)
+    if any(path not in tree for path in model.needs):
+        tree.show_published()
+    found = format_named(model.format).describe(tree, model)
     if model.mlflow is None:
         return found
     notes = [f"logged by MLflow {model.mlflow.mlflow_version or 'before 1.27'}"]

@@ -72,10 +72,10 @@ def identify(tree: Tree, input_format: str = "auto") -> SourceModel:
             hint=f"give one of them by its path, such as `<input_model>/{described[0]}`",
         )
     found = _described(tree, described[0]) if described else _by_content(tree)
-    if not described and all(model.format in BYSTANDERS for model in found):
+    only_bystanders = not described and all(model.format in BYSTANDERS for model in found)
+    if only_bystanders and tree.show_published():
         # A model repository with a note or a server's configuration beside its versions.
-        whole = tree.with_published()
-        tree, found = (whole, _by_content(whole)) if whole else (tree, found)
+        found = _by_content(tree)
     if input_format in ("auto", "mlflow"):
         return _one(tree, found)
     return _requested(tree, found or _by_content(tree), input_format)

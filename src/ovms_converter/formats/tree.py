@@ -175,10 +175,14 @@ class Tree:
     def __init__(self, files: Files, suffixes: frozenset[str], paths: Iterable[str] | None = None) -> None:
         self.files = files
         self._suffixes = suffixes
-        sizes = files.sizes()
-        self.paths = tuple(sorted(_sources(sizes) if paths is None else paths))
+        self._is_whole = paths is None
+        self._show(_sources(files.sizes()) if paths is None else paths)
+
+    def _show(self, paths: Iterable[str]) -> None:
+        sizes = self.files.sizes()
+        self.paths = tuple(sorted(paths))
         self._known = frozenset(self.paths)
-        self._samples = {path: Sample(files, path, sizes[path]) for path in self.paths}
+        self._samples = {path: Sample(self.files, path, sizes[path]) for path in self.paths}
         self._taken: set[str] = set()
         self.probing = len(self.paths) == 1
 
@@ -215,10 +219,16 @@ class Tree:
         """The tree of one file, or of a directory of this tree; paths stay relative to this tree."""
         return self.limited((path,) if path in self._known else self.below(path))
 
-    def with_published(self) -> "Tree | None":
-        """The tree and the versions that a conversion has put there; None if there are none."""
+    def show_published(self) -> bool:
+        """Count the versions that a conversion has put there among the files; False if there are none.
+
+        Nothing is taken any more then. A tree of some of the files stays as it is.
+        """
         visible = _visible(self.files.sizes())
-        return self.limited(visible) if len(visible) > len(self.paths) else None
+        if not self._is_whole or len(visible) <= len(self.paths):
+            return False
+        self._show(visible)
+        return True
 
     def limited(self, paths: Iterable[str]) -> "Tree":
         """The tree of some of the files."""
