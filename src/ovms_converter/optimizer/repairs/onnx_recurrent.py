@@ -1,8 +1,8 @@
 """`LSTM`, `GRU` and `RNN` with what OpenVINO's cells lack: other activations, peepholes, coupled gates.
 
 Its cells know `Sigmoid`, `Tanh` and `Relu`; Keras had `HardSigmoid` as its default. Peepholes and
-`input_forget` are ignored. Here each direction is a loop over the steps of the standard. A `layout` of 1 was
-rewritten before.
+`input_forget` are ignored, and the lengths of the sequences are where sizes are free. Here each direction is a
+loop over the steps of the standard. A `layout` of 1 was rewritten before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ from ovms_converter.optimizer.repairs.translation import (
 __all__ = ["RECURRENT"]
 
 _INTEGER, _TEXTS = 3, 9
-_PEEPHOLES = 7
+_LENGTHS, _PEEPHOLES = 4, 7
 _KNOWN = frozenset(("sigmoid", "tanh", "relu"))
 _DEFAULTS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
 """The activations that are used if none are given, a function a kind of gate."""
@@ -244,11 +244,14 @@ def _stacked(values: Sequence[Value], axis: int) -> ov.Output:
 def _is_beyond_the_cells(node: Message) -> bool:
     names, coupled = attribute(node, "activations"), attribute(node, "input_forget")
     return (
-        (coupled is not None and bool(coupled.integer(_INTEGER)))
+        has_input(node, _LENGTHS)
+        or (coupled is not None and bool(coupled.integer(_INTEGER)))
         or has_input(node, _PEEPHOLES)
         or (names is not None and not {name.lower() for name in names.texts(_TEXTS)} <= _KNOWN)
     )
 
+
+_READ_ON = "lose the lengths of sequences of free sizes in"
 
 RECURRENT = tuple(
     translated(
@@ -260,11 +263,12 @@ RECURRENT = tuple(
         applies=_is_beyond_the_cells,
     )
     for operation, fault in (
-        ("GRU", "refuse a `GRU` with other activations than its cell knows"),
+        ("GRU", f"{_READ_ON} a `GRU`, and refuse activations that its cell lacks"),
         (
             "LSTM",
-            "ignore peepholes and coupled gates of an `LSTM`, and refuse activations that its cell lacks",
+            f"{_READ_ON} an `LSTM`, ignore its peepholes and coupled gates, "
+            "and refuse activations that its cell lacks",
         ),
-        ("RNN", "refuse an `RNN` with other activations than its cell knows"),
+        ("RNN", f"{_READ_ON} an `RNN`, and refuse activations that its cell lacks"),
     )
 )

@@ -1,4 +1,4 @@
-"""`DeformConv` (opset 19), `MaxUnpool`, `Det`, `ConvTranspose`, `RoiAlign`, and pooling with a rounded-up size."""
+"""Convolutions and pooling: `ConvTranspose`, `DeformConv`, `MaxUnpool`, `Det`, `RoiAlign`, sizes rounded up."""
 
 from collections.abc import Sequence
 
