@@ -1,8 +1,8 @@
 """`LSTM`, `GRU` and `RNN` with what OpenVINO's cells lack: other activations, peepholes, coupled gates.
 
 Its cells know `Sigmoid`, `Tanh` and `Relu`; Keras had `HardSigmoid` as its default. Peepholes and
-`input_forget` are ignored, and the lengths of the sequences are where sizes are free. Here each direction is a
-loop over the steps of the standard. A `layout` of 1 was rewritten before.
+`input_forget` are ignored, and the lengths of the sequences are where sizes are free. Here each direction is
+a loop over the steps of the standard. A `layout` of 1 was rewritten before.
 """
 
 from collections.abc import Callable, Iterator, Sequence

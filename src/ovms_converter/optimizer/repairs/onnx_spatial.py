@@ -1,4 +1,4 @@
-"""Convolutions and pooling: `ConvTranspose`, `DeformConv`, `MaxUnpool`, `Det`, `RoiAlign`, sizes rounded up."""
+"""`ConvTranspose`, `DeformConv` (opset 19), `MaxUnpool`, `Det`, `RoiAlign`, and pools of rounded-up size."""
 
 from collections.abc import Sequence
 
