@@ -190,7 +190,9 @@ class Tree:
         return path in self._known
 
     def sample(self, path: str) -> Sample:
-        """A file of the tree."""
+        """A file of the tree, or one of a version that was published there."""
+        if path not in self._samples:
+            self._samples[path] = Sample(self.files, path, self.files.sizes()[path])
         return self._samples[path]
 
     def below(self, directory: str) -> tuple[str, ...]:
@@ -205,7 +207,7 @@ class Tree:
 
     def unclaimed(self) -> Iterator[Sample]:
         """The files worth a look that no format has taken: by their ending, or all of them while probing."""
-        left = [sample for path, sample in self._samples.items() if path not in self._taken]
+        left = [self._samples[path] for path in self.paths if path not in self._taken]
         if self.probing:
             yield from sorted(left, key=lambda sample: -(sample.size or 0))[:PROBES]
         else:
