@@ -8,6 +8,7 @@ import numpy.typing as npt
 import openvino as ov
 import pytest
 
+from native_library import library_or_skip
 from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.optimizer.arguments import OptimizerArguments
@@ -120,7 +121,7 @@ def test_columns_by_name_become_columns_by_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
 def test_a_booster_at_the_end_of_a_pipeline(library: str, tmp_path: Path) -> None:
-    module = pytest.importorskip(library)
+    module = library_or_skip(library)
     kind = module.XGBClassifier if library == "xgboost" else module.LGBMClassifier
     options = {} if library == "xgboost" else {"verbose": -1}
     model = made(kind, "two", preprocessing.StandardScaler(), n_estimators=10, **options)

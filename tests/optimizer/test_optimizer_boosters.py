@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from native_library import library_or_skip
 from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.formats.boosters import read_booster
 from ovms_converter.optimizer.arguments import OptimizerArguments
@@ -131,7 +132,7 @@ def test_objectives_of_xgboost(objective: str, tmp_path: Path) -> None:
     ids=str,
 )
 def test_objectives_of_lightgbm(options: dict[str, object], tmp_path: Path) -> None:
-    lightgbm = pytest.importorskip("lightgbm")
+    lightgbm = library_or_skip("lightgbm")
     random = np.random.default_rng(0)
     x = random.normal(size=(400, 4)).astype(np.float32)
     x[random.random(x.shape) < 0.1] = np.nan
