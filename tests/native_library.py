@@ -7,7 +7,7 @@ import pytest
 
 
 def library_or_skip(name: str) -> ModuleType:
-    """The module; skips the test where it is missing, or what it loads from the system (LightGBM: libgomp)."""
+    """The module; skips a test where it is missing, or what it needs of the system (LightGBM: libgomp)."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:
