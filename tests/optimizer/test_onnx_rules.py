@@ -23,6 +23,7 @@ from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_first import FIRST
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
+from ovms_converter.optimizer.repairs.onnx_refused import ROI_ALIGN_MAX
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from test_early_opsets import CASES as EARLY_CASES
 from test_early_opsets import TRANSPOSED
@@ -129,7 +130,21 @@ def test_every_rule_has_a_case() -> None:
     elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT, *FIRST)} | {
         case.repair for case in (*EARLY_CASES, *TRANSPOSED)
     }
+    elsewhere.add(ROI_ALIGN_MAX.name)
     assert {repair.name for repair in ONNX_REPAIRS} == CASES.keys() | (elsewhere - {LRN_BIAS.name})
+
+
+def test_what_nothing_makes_right_is_refused(tmp_path: Path) -> None:
+    case = node_cases()["roialign_mode_max"]
+    onnx.save(case.model, tmp_path / "m.onnx")
+
+    with pytest.raises(UnsupportedModelError, match="other numbers than ONNX asks for") as refused:
+        converted(tmp_path / "m.onnx", tmp_path / "scratch")
+    assert "`--repairs off`" in (refused.value.hint or "")
+    plain = converted(tmp_path / "m.onnx", tmp_path / "scratch", repairs="off")
+    given = inputs_of(case)
+    results = run(plain, **{each: given[each] for each in names(plain)[0]})
+    assert not is_expected(case, results), f"{ov.get_version()} is right by itself: it need not be refused"
 
 
 def test_switched_off_it_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
+from ovms_converter.optimizer.repairs.onnx_refused import ROI_ALIGN_MAX
 from ovms_converter.optimizer.repairs.onnx_resize import RESIZE
 from ovms_converter.optimizer.repairs.onnx_rewritten import REWRITTEN
 from ovms_converter.optimizer.repairs.onnx_softmax import SOFTMAX
@@ -67,6 +68,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     NLL_LOSS,
     P_RELU,
     RESIZE,
+    ROI_ALIGN_MAX,
     ROI_ALIGN,
     SOFTMAX,
     SWIGLU,
