@@ -198,9 +198,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, handler: Callable[..., BaseHTTPRequestHandler]) -> None:
+    def __init__(self, handler: Callable[..., BaseHTTPRequestHandler], host: str) -> None:
         self.connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), handler)
+        super().__init__((host, 0), handler)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         self.connections.add(request)
@@ -221,10 +221,12 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def run_handler(
-    handler: Callable[..., BaseHTTPRequestHandler], context: ssl.SSLContext | None = None
+    handler: Callable[..., BaseHTTPRequestHandler],
+    context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[int]:
     """Serve with this handler class on a free loopback port, which is yielded."""
-    with _Server(handler) as server:
+    with _Server(handler, host) as server:
         if context is not None:
             server.socket = context.wrap_socket(
                 server.socket, server_side=True, do_handshake_on_connect=False

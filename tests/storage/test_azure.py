@@ -14,12 +14,18 @@ from ovms_converter.errors import AccessDeniedError, NotFoundError
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.az import AzureAccess
 from ovms_converter.storage.az_bucket import AzureContainer, signed_by_store
+from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.store_errors import StoreNames
 from proxy import Fault, running_proxy
 
 NETWORK = Network.from_environment({})
+
+
+def no_advice(target: HttpUrl, region: str | None) -> str:
+    """No test of this file is redirected."""
+    raise AssertionError(f"a redirect to {target}")
 
 
 def listed(url: str, environ: dict[str, str]) -> list[str]:
@@ -161,7 +167,8 @@ def test_what_a_workload_may_sign_is_compared_too(azure: AzureBucket, tmp_path: 
     location = Location.parse(azure.url())
     container = AzureAccess.from_environment(azure.environ(), location).bucket(location)
     store, names = vars(container)["_patient"], container.names
-    signing = AzureContainer(store, store, names, signed_by_store(store, names), NETWORK, asks_from=9)
+    signed = signed_by_store(store, names)
+    signing = AzureContainer(store, store, names, signed, NETWORK, advice=no_advice, asks_from=9)
     (tmp_path / "f").write_bytes(os.urandom(11 << 20))
 
     async def used() -> tuple[str | None, ...]:
@@ -186,7 +193,7 @@ def test_who_may_not_sign_stores_without_a_digest(azure: AzureBucket, tmp_path: 
     async def refuse(method: str, key: str) -> str:
         raise AccessDeniedError("no key to sign with")
 
-    container = AzureContainer(store, store, names, refuse, NETWORK)
+    container = AzureContainer(store, store, names, refuse, NETWORK, advice=no_advice)
     (tmp_path / "f").write_bytes(os.urandom(11 << 20))
 
     async def used() -> tuple[str | None, ...]:

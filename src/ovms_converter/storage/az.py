@@ -9,22 +9,25 @@
 An account in the URL that is not the one of the connection string gets none of its credentials.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
-from ovms_converter.errors import RequestError
+from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.az_bucket import AzureContainer, signed_by_key, signed_by_store, with_token
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
-from ovms_converter.storage.credentials import Setting, first
+from ovms_converter.storage.credentials import Setting, first, reported
+from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.redirects import refuse_redirects, site
 from ovms_converter.storage.store_errors import StoreNames
 
 if TYPE_CHECKING:
-    from obstore.store import AzureConfig, AzureStore
+    from obstore.store import AzureConfig, AzureSASToken, AzureStore
 
 __all__ = ["AzureAccess", "explain", "open_destination", "open_source"]
 
@@ -114,18 +117,29 @@ class AzureAccess:
             credentials=self.secrets[0].origin if self.secrets else None,
             advice=_ADVICE,
         )
-        patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
-        base = f"{self.endpoint.value}/{location.container}"
-        if self.kind in ("access_key", "sas_token", ""):
-            secret = self.secrets[0].value if self.secrets else ""
-            signed = (
-                signed_by_key(base, self.account.value, location.container, secret)
-                if self.kind == "access_key"
-                else with_token(base, secret)
-            )
-            return AzureContainer(patient, once, names, signed, self.network)
-        # Each of these URLs costs a request for a key.
-        return AzureContainer(patient, once, names, signed_by_store(patient, names), self.network, _LARGE)
+        without_keys: list[ConverterError] = []
+        patient, once = (
+            self._store(location.container, without_keys, patient=wanted) for wanted in (True, False)
+        )
+        base, large = f"{self.endpoint.value}/{location.container}", 0
+        secret = self.secrets[0].value if self.secrets else ""
+        if self.kind == "access_key":
+            signed = signed_by_key(base, self.account.value, location.container, secret)
+        elif self.kind in ("sas_token", ""):
+            signed = with_token(base, secret)
+        else:
+            # Each of these URLs costs a request for a key.
+            signed, large = signed_by_store(patient, names), _LARGE
+        return AzureContainer(
+            patient,
+            once,
+            names,
+            signed,
+            self.network,
+            asks_from=large,
+            advice=self._advice,
+            without_keys=without_keys,
+        )
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
@@ -137,23 +151,50 @@ class AzureAccess:
             *self.network.settings(),
         )
 
-    def _store(self, container: str, *, patient: bool) -> "AzureStore":
+    def _store(self, container: str, without_keys: list[ConverterError], *, patient: bool) -> "AzureStore":
         from obstore.store import AzureStore
 
+        has_token = self.kind == "sas_token"
         settings: dict[str, str | bool] = {
             "account_name": self.account.value,
             "endpoint": self.endpoint.value,
             "skip_signature": not self.kind,
-            **({"credential_type": self.kind} if self.kind else {}),
-            **{setting.name: setting.value for setting in self.secrets},
         }
+        more: dict[str, Any] = {}
+        if has_token:
+            more["credential_provider"] = reported(self._at_home(container), without_keys)
+        elif self.kind:
+            settings |= {"credential_type": self.kind}
+            settings |= {setting.name: setting.value for setting in self.secrets}
         with own_settings_only("AZURE_"):
             return AzureStore(
                 container,
                 config=cast("AzureConfig", settings),
-                client_options=client_options(self.endpoint.value, self.network),
+                client_options=client_options(self.endpoint.value, self.network, at_home=has_token),
                 retry_config=client_retries(patient=patient),
+                **more,
             )
+
+    def _at_home(self, container: str) -> "Callable[[], AzureSASToken]":
+        """What obstore asks for the signature, which is not for a server that would send it on to another."""
+        url = f"{self.endpoint.value}/{quote(container)}?restype=container"
+        token: AzureSASToken = {"sas_token": self.secrets[0].value, "expires_at": None}
+
+        def keys() -> "AzureSASToken":
+            refuse_redirects(url, self.network, self._advice)
+            return token
+
+        return keys
+
+    def _advice(self, target: HttpUrl, region: str | None = None) -> str:  # noqa: ARG002
+        """What to do about a redirect to `target`."""
+        if self.endpoint.origin == "`AZURE_STORAGE_CONNECTION_STRING`":
+            where = f"name it as `BlobEndpoint` in {self.endpoint.origin}"
+        elif self.endpoint.origin == "the URL":
+            where = "name it as the host of the URL"
+        else:
+            where = f"set `AZURE_STORAGE_ENDPOINT={site(target)}`, with the path that belongs to it"
+        return f"if it is to be trusted, {where}"
 
 
 def _connection_string(given: Setting) -> dict[str, str]:

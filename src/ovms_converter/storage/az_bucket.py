@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -23,6 +23,7 @@ from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, PARTS_AT_ONCE, ObstoreBucket
 from ovms_converter.storage.clients import connections
 from ovms_converter.storage.network import Network
+from ovms_converter.storage.redirects import Advice, elsewhere, refusal
 from ovms_converter.storage.store_errors import StoreNames, refused
 
 if TYPE_CHECKING:
@@ -50,10 +51,14 @@ class AzureContainer(ObstoreBucket):
         names: StoreNames,
         signed: SignedUrl,
         network: Network,
+        *,
+        advice: Advice,
         asks_from: int = 0,
+        without_keys: Sequence[ConverterError] = (),
     ) -> None:
-        super().__init__(patient, once, names)
+        super().__init__(patient, once, names, without_keys=without_keys)
         self._signed = signed
+        self._advice = advice
         self._asks_from = asks_from
         self._http = connections(names.endpoint, network, _CONNECTIONS)
         # As many files as come at once are asked for at once: the loop's own threads are fewer.
@@ -162,6 +167,9 @@ class AzureContainer(ObstoreBucket):
             ) from None
         if answer.status < 300:
             return answer
+        target = elsewhere(url, answer.status, answer.headers)
+        if target is not None:
+            raise refusal(url, target, self._advice(target, None))
         code = answer.headers.get("x-ms-error-code", "")
         if b"Provided contentMD5 doesn't match" in answer.data:
             code = "Md5Mismatch"  # the service's word, which its emulator does not know

@@ -4,7 +4,9 @@ ask.
 
 import asyncio
 import contextlib
+import ipaddress
 import os
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
@@ -20,12 +22,34 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
     from urllib3 import BaseHTTPResponse, PoolManager
 
-__all__ = ["ask", "client_options", "client_retries", "connections", "own_settings_only", "probe_encryption"]
+__all__ = [
+    "NOWHERE",
+    "ask",
+    "client_options",
+    "client_retries",
+    "connections",
+    "own_settings_only",
+    "probe_encryption",
+]
+
+NOWHERE = "127.0.0.1:0"
+"""Where a client is sent that must not go where it wants: nobody can listen on port 0."""
+
+_HOST_NAME = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z_][a-z0-9_-]*")
+"""Names that every client understands alike: not `127.1`, nothing with letters beyond ASCII."""
 
 
-def client_options(url: str, network: Network) -> "ClientConfig":
-    """The options of a client for the server at `url`. Raises `RequestError` for a proxy of another kind."""
-    proxy = proxy_for(HttpUrl.parse(url), network.proxies)
+def client_options(url: str, network: Network, *, at_home: bool = False) -> "ClientConfig":
+    """The options of a client for the server at `url`; `at_home` if it holds what other hosts must not see
+    (see `redirects`). Raises `RequestError` for a proxy of another kind.
+    """
+    server = HttpUrl.parse(url)
+    proxy = proxy_for(server, network.proxies)
+    # Told in any case: without a proxy, the client would look into this process's own environment.
+    excluded = network.no_proxy if proxy else "*,0.0.0.0/0,::/0"
+    if at_home and not proxy and _is_plain(server.host):
+        # A server that redirects to a name below its own is believed; the client cannot tell them apart.
+        excluded = server.host
     options: ClientConfig = {
         "allow_http": url.startswith("http://"),
         "connect_timeout": timedelta(seconds=network.connect_seconds),
@@ -33,15 +57,22 @@ def client_options(url: str, network: Network) -> "ClientConfig":
         "timeout": timedelta(days=1),
         "read_timeout": timedelta(seconds=network.idle_seconds),
         "user_agent": f"ovms-converter/{__version__}",
-        # Told in any case: without it, the client would look into this process's own environment.
-        "proxy_url": proxy or "http://127.0.0.1:9",
-        "proxy_excludes": network.no_proxy if proxy else "*,0.0.0.0/0,::/0",
+        "proxy_url": proxy or f"http://{NOWHERE}",
+        "proxy_excludes": excluded,
     }
     if not network.verify:
         options["allow_invalid_certificates"] = True
     if network.ca_bundle:
         options["root_certificate"] = Path(network.ca_bundle.value).read_bytes()
     return options
+
+
+def _is_plain(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST_NAME.fullmatch(host) is not None
+    return True
 
 
 def client_retries(*, patient: bool) -> "RetryConfig":

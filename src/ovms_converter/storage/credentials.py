@@ -6,12 +6,12 @@ place and to no other. Credentials are chosen once and never tried in turn.
 """
 
 import configparser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from ovms_converter.errors import RequestError
+from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.base import Side
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "first",
     "is_on",
     "prefixes",
+    "reported",
 ]
 
 _TRUE = {"1", "true", "yes", "on", "y", "t"}
@@ -334,3 +335,23 @@ def _machine_role(environ: Mapping[str, str]) -> MachineRole | None:
     return (
         MachineRole(None, None, "the role of this EC2 machine") if vendor.startswith("Amazon EC2") else None
     )
+
+
+Keys = TypeVar("Keys")
+
+
+def reported(provider: Callable[[], Keys], without_keys: list[ConverterError]) -> Callable[[], Keys]:
+    """The provider of a client's keys, which also leaves the reason why it has none: obstore does not pass it
+    on.
+    """
+
+    def keys() -> Keys:
+        try:
+            found = provider()
+        except ConverterError as error:
+            without_keys.append(error)
+            raise
+        without_keys.clear()
+        return found
+
+    return keys

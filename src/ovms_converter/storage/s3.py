@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.base import Side
@@ -22,10 +22,13 @@ from ovms_converter.storage.credentials import (
     first,
     is_on,
     prefixes,
+    reported,
 )
+from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.redirects import refuse_redirects, site
 from ovms_converter.storage.store_errors import StoreNames
 
 if TYPE_CHECKING:
@@ -143,6 +146,12 @@ class S3Access:
         """Whether requests for this bucket name it in their path."""
         return self.path_style or (self.endpoint is None and "." in bucket)
 
+    @property
+    def has_token(self) -> bool:
+        """Whether the keys come with a session token, as far as can be told before they are fetched."""
+        keys = self.credentials
+        return bool(keys.token) if isinstance(keys, AwsKeys) else not isinstance(keys, Anonymous)
+
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
         endpoint = self.endpoint or Setting("endpoint", "Amazon S3", "default")
@@ -210,7 +219,8 @@ def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *,
     more: dict[str, Any] = {}
     credentials = access.credentials
     if not isinstance(credentials, Anonymous):
-        more["credential_provider"] = _reported(_provider(credentials, access), without_keys)
+        provider = _at_home(_provider(credentials, access), bucket, access)
+        more["credential_provider"] = reported(provider, without_keys)
     with own_settings_only("AWS_"):
         return S3Store(
             bucket,
@@ -221,24 +231,32 @@ def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *,
                 "virtual_hosted_style_request": not access.is_path_style(bucket),
                 "skip_signature": isinstance(credentials, Anonymous),
             },
-            client_options=client_options(url, access.network),
+            client_options=client_options(url, access.network, at_home=access.has_token),
             retry_config=client_retries(patient=patient),
             **more,
         )
 
 
-def _reported(
-    provider: "Callable[[], S3Credential]", without_keys: list[ConverterError]
+def _at_home(
+    provider: "Callable[[], S3Credential]", bucket: str, access: S3Access
 ) -> "Callable[[], S3Credential]":
-    """The provider, which also leaves the reason why it has no keys: obstore does not pass it on."""
+    """The provider, which hands no session token out for a server that would send it on to another one."""
+    url = access.url(bucket)
+    url = f"{url}/{quote(bucket)}" if access.is_path_style(bucket) else f"{url}/"
+
+    def advice(target: HttpUrl, region: str | None) -> str:
+        amazon = _AWS_HOST.fullmatch(target.host)
+        region = region or (amazon[1] if amazon else None)
+        if region and re.fullmatch(r"[a-z0-9-]+", region):
+            return f"set `AWS_REGION={region}`"
+        variable = access.endpoint.origin if access.endpoint else ""
+        variable = variable.strip("`") if variable.startswith("`") else "S3_ENDPOINT"
+        return f"if it is to be trusted, set `{variable}={site(target).replace(f'://{bucket}.', '://')}`"
 
     def keys() -> "S3Credential":
-        try:
-            found = provider()
-        except ConverterError as error:
-            without_keys.append(error)
-            raise
-        without_keys.clear()
+        found = provider()
+        if found.get("token"):
+            refuse_redirects(url, access.network, advice)
         return found
 
     return keys

@@ -15,6 +15,7 @@ from ovms_converter.errors import (
     NotFoundError,
     UnavailableError,
 )
+from ovms_converter.storage.clients import NOWHERE
 
 __all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "changed", "refused", "translate"]
 
@@ -172,6 +173,11 @@ def _unsafe_key(names: StoreNames, text: str) -> LocationError:
 
 
 def _no_answer(names: StoreNames, text: str) -> ConverterError:
+    if NOWHERE in text:
+        return LocationError(
+            f"`{names.endpoint}` redirects to another host, and credentials are not sent there",
+            hint="name that host itself as the endpoint if it is to be trusted",
+        )
     if _CERTIFICATE.search(text):
         return LocationError(
             f"the certificate of `{names.endpoint}` is not trusted",
