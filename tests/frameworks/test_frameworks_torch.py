@@ -286,6 +286,27 @@ def test_an_argument_that_may_be_left_out_is_taken_if_it_is_named(
     check_equal(exported, asked, {name: np.full((3, 4), 2, "f4") for name in inputs})
 
 
+def test_a_recurrent_module_whose_code_is_not_there_takes_what_its_export_holds_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_source(*_: object, **__: object) -> None:
+        raise OSError("could not get source code")  # as for a class that was pickled by value
+
+    format, path = save(Recurrent(), "pickled", [], tmp_path)
+    monkeypatch.setattr(torch.jit, "script", without_source)
+    asked = job(format, path, tmp_path / "out", trusted=True)
+
+    exported = room.export(asked)
+
+    (declared,) = shapes(exported)
+    fixed = [
+        int(size) for size in declared.removeprefix("sequence[").removesuffix("]").split(",") if size != "?"
+    ]
+    assert len(fixed) == 2  # the length is, and the features are anyway
+    assert any(declared.removeprefix("sequence") in note for note in exported.notes)
+    check_equal(exported, asked, {"sequence": np.random.rand(4, *fixed).astype("f4")})
+
+
 @pytest.mark.parametrize("kind", ["traced", "pt2"])
 def test_a_program_in_training_mode_is_refused(kind: str, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))

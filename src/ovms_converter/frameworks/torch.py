@@ -43,13 +43,17 @@ def export(job: ExportJob) -> Exported:
     """Write the model as OpenVINO IR with the weights' own precision."""
     import openvino as ov
 
+    from ovms_converter.frameworks.torch_exported import ExportedProgram
     from ovms_converter.frameworks.torch_graph import graph
     from ovms_converter.frameworks.torch_module import ModuleProgram
 
     program, settled = _opened(job)
-    concrete = (
-        program.program(settled.inputs, settled.size) if isinstance(program, ModuleProgram) else program
-    )
+    if isinstance(program, ModuleProgram):
+        concrete = program.program(settled.inputs, settled.size)
+        if isinstance(concrete, ExportedProgram):
+            settled = settled.narrowed(concrete.inputs)
+    else:
+        concrete = program
     model = graph(concrete, settled, program.outputs, _asked_outputs(job))
     path = job.output / "model.xml"
     ov.save_model(model, path, compress_to_fp16=False)

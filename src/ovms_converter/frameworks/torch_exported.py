@@ -101,5 +101,6 @@ class ExportedProgram:
 def _input(name: str, value: object) -> Input:
     if not isinstance(value, torch.Tensor):
         raise UnsupportedModelError(f"the program takes `{name}`, of which it does not say what it is")
-    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    # A symbol may stand for one number only, which PyTorch fixed as it exported.
+    shape = tuple(size if isinstance(size, int) else size.node.maybe_as_int() for size in value.shape)
     return Input(name, str(value.dtype).removeprefix("torch."), shape)

@@ -41,22 +41,31 @@ class ModuleProgram:
     def program(self, ports: Sequence[Input], size: int) -> ExportedProgram | ScriptProgram:
         """The module as a program: exported, else scripted, else traced if a trace holds for all inputs.
 
-        `size` is that of free dimensions with which the module runs.
+        `size` is that of free dimensions with which the module runs. Some of them may be fixed in the result
+        if an export fixes them, as it does for the steps of an LSTM, and nothing else works.
 
         Raises `UnsupportedModelError` with what PyTorch says if none of it works.
         """
+        exported, why = None, ""
         try:
-            return self._exported(ports, size)
+            exported = self._exported(ports, size)
         except Exception as error:  # noqa: BLE001 - PyTorch raises what it likes
             why = next(
                 (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
             )
+        if exported and not any(map(_fixes, ports, exported.inputs)):
+            return exported
         try:
             return ScriptProgram(torch.jit.script(self._module), [port.own for port in ports])
-        except UnsupportedModelError:
-            raise
-        except Exception:  # noqa: BLE001 - as above
+        except Exception as error:
+            if isinstance(error, UnsupportedModelError) and not exported:
+                raise
+        try:
             return self._traced(ports, size, why)
+        except UnsupportedModelError:
+            if not exported:
+                raise
+            return exported
 
     def _exported(self, ports: Sequence[Input], size: int) -> ExportedProgram:
         for batch in (2, 1):
@@ -97,6 +106,12 @@ class ModuleProgram:
         if any(word in str(warning.message) for warning in told for word in _UNROLLED):
             raise refusal
         return ScriptProgram(traced)
+
+
+def _fixes(wanted: Input, found: Input) -> bool:
+    """Whether a dimension that was free is no more."""
+    pairs = zip(wanted.shape or (), found.shape or (), strict=False)
+    return any(before is None and after is not None for before, after in pairs)
 
 
 def _likely(module: torch.nn.Module) -> tuple[tuple[int | None, ...], ...]:

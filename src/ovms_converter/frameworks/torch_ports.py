@@ -80,6 +80,18 @@ class Settled:
     size: int
     notes: tuple[str, ...]
 
+    def narrowed(self, own: Sequence[Input]) -> "Settled":
+        """The same with the dimensions that a program of such inputs has fixed, and a note of each."""
+        pairs = list(zip(self.inputs, own, strict=True))
+        fixed = [replace(port, shape=found.shape) for port, found in pairs]
+        notes = tuple(
+            f"`{port.name}` takes the shape {shape_text(found.shape)} alone: "
+            "PyTorch's export holds for no other, and the module's code is not there to be scripted"
+            for port, found in pairs
+            if port.shape != found.shape
+        )
+        return replace(self, inputs=tuple(fixed), notes=(*self.notes, *notes)) if notes else self
+
 
 def settle(own: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object], job: ExportJob) -> Settled:
     """Decide names, types and shapes.
