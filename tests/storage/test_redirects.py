@@ -80,16 +80,18 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers)
+        # Of a proxy, the whole URL is asked for.
+        path = f"/{self.path.split('/', 3)[3]}" if self.path.startswith("http") else self.path
+        request = Request(self.command, path, headers)
         self.store.asked.append(request)
         if self.store.leads_to and self.store.redirects(request):
-            more = {"location": self.store.leads_to + self.path} if self.store.leads_to != "nowhere" else {}
+            more = {"location": self.store.leads_to + path} if self.store.leads_to != "nowhere" else {}
             self.answer(self.store.status, b"", more | self.store.headers)
-        elif "comp=list" in self.path:
+        elif "comp=list" in path:
             self.answer(200, b"<EnumerationResults><Blobs/></EnumerationResults>")
-        elif "list-type=2" in self.path:
+        elif "list-type=2" in path:
             self.answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
-        elif self.command in ("GET", "HEAD") and "/model.onnx" in self.path:
+        elif self.command in ("GET", "HEAD") and "/model.onnx" in path:
             told = {"etag": '"1"', "last-modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
             self.answer(200, b"model", told)
         else:
@@ -271,6 +273,50 @@ def test_a_redirect_behind_a_proxy_is_refused(gate: Store, other: Store) -> None
         refused(caught.value, gate.url, other.url)
         assert {line.split(" ")[0] for line in proxy.asked} == {"HEAD"}
     assert other.asked == []
+
+
+def test_the_question_passes_a_proxy_that_wants_a_password(gate: Store, stranger: Store) -> None:
+    """This proxy answers in the store's place."""
+    gate.leads_to, gate.only = stranger.url, "the bucket"
+    proxy = f"http://user:hunter2@127.0.0.1:{gate.port}"
+    environ = with_token(gate) | {"HTTP_PROXY": proxy, "S3_ENDPOINT": "http://store.invalid:9000"}
+    with pytest.raises(LocationError) as caught:
+        open_source(Location.parse("s3://bucket/m"), environ).list()
+    refused(caught.value, "http://store.invalid:9000", stranger.url)
+    assert {request.headers.get("proxy-authorization") for request in gate.asked} == {
+        "Basic dXNlcjpodW50ZXIy"
+    }
+
+
+def test_the_systems_authorities_count_beside_the_bundle(
+    authority: trustme.CA,
+    secure: ssl.SSLContext,
+    stranger: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the environment of this process, `SSL_CERT_FILE` names what OpenSSL takes for the system's."""
+    authority.cert_pem.write_to_path(tmp_path / "system.pem")
+    trustme.CA().cert_pem.write_to_path(tmp_path / "more.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    with running(context=secure) as gate:
+        gate.leads_to = stranger.url
+        environ = with_token(gate) | {"AWS_CA_BUNDLE": str(tmp_path / "more.pem")}
+        with pytest.raises(LocationError) as caught:
+            open_source(Location.parse("s3://bucket/m"), environ).list()
+        refused(caught.value, gate.url, stranger.url)
+
+
+def test_a_bucket_before_the_host_is_asked_there(gate: Store, other: Store) -> None:
+    """The bucket `127` before the host `0.0.1` needs no name to be resolved."""
+    gate.leads_to = other.url
+    environ = with_token(gate) | {"S3_ENDPOINT": f"http://0.0.1:{gate.port}", "S3_USER_VIRTUAL_BUCKET": "1"}
+    with pytest.raises(LocationError) as caught:
+        open_source(Location.parse("s3://127/m"), environ).list()
+    refused(caught.value, gate.url, other.url)
+    assert {(request.method, request.target) for request in gate.asked} == {("HEAD", "/")}
+    gate.leads_to = ""
+    assert open_source(Location.parse("s3://127/model.onnx"), environ).read("model.onnx") == b"model"
 
 
 @pytest.mark.parametrize("status", [301, 307])

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import re
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovms_converter._version import __version__
+from ovms_converter.storage.http_connection import add_authorities, through
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.proxies import proxy_for
@@ -156,18 +158,26 @@ def connections(url: str, network: Network | None, at_once: int = 1) -> "PoolMan
     """Connections of our own to the server at `url`, so many of them kept. Without a `network` they go
     straight.
 
-    Raises `RequestError` for a proxy of another kind than HTTP's.
+    Raises `RequestError` for a proxy of another kind than HTTP's, and a CA file that cannot be used.
     """
     import urllib3
 
-    options: dict[str, Any] = {
-        "cert_reqs": "CERT_NONE" if network and not network.verify else "CERT_REQUIRED",
-        "ca_certs": network.ca_bundle.value if network and network.ca_bundle else None,
-        "timeout": network.idle_seconds if network else 10,
-        "maxsize": at_once,
-    }
     proxy = proxy_for(HttpUrl.parse(url), network.proxies) if network else None
-    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    options: dict[str, Any] = {"timeout": network.idle_seconds if network else 10, "maxsize": at_once}
+    if any(each.startswith("https:") for each in (url, proxy or "")):
+        options["ssl_context"] = _trusted(network)
+    return through(proxy, **options) if proxy else urllib3.PoolManager(**options)
+
+
+def _trusted(network: Network | None) -> ssl.SSLContext:
+    """The system's authorities and those that are named, as obstore has it."""
+    context = ssl.create_default_context()
+    if network and network.ca_bundle:
+        add_authorities(context, network.ca_bundle.value, network.ca_bundle.origin)
+    if network and not network.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 _ENVIRONMENT = threading.Lock()

@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovms_converter.errors import LocationError, RequestError
 from ovms_converter.storage.http_url import HttpUrl
@@ -13,7 +13,7 @@ from ovms_converter.storage.proxies import proxy_for
 if TYPE_CHECKING:
     import urllib3
 
-__all__ = ["Connections", "add_authorities", "certificate_problem", "trusted_context"]
+__all__ = ["Connections", "add_authorities", "certificate_problem", "through", "trusted_context"]
 
 
 class Connections:
@@ -58,16 +58,26 @@ class Connections:
             return urllib3.PoolManager(
                 maxsize=self._per_host, retries=False, timeout=timeout, ssl_context=self._context
             )
-        address = HttpUrl.parse(proxy)
-        return urllib3.ProxyManager(
-            f"{address.scheme}://{address.authority}",
+        return through(
+            proxy,
             maxsize=self._per_host,
             retries=False,
             timeout=timeout,
             ssl_context=self._context,
             proxy_ssl_context=self._context,
-            proxy_headers={"proxy-authorization": address.authorization} if address.authorization else None,
         )
+
+
+def through(proxy: str, **options: Any) -> "urllib3.ProxyManager":
+    """A pool behind a proxy, with the user name and password in its URL, which urllib3 does not send."""
+    import urllib3
+
+    address = HttpUrl.parse(proxy)
+    return urllib3.ProxyManager(
+        f"{address.scheme}://{address.authority}",
+        proxy_headers={"proxy-authorization": address.authorization} if address.authorization else None,
+        **options,
+    )
 
 
 def trusted_context(environ: Mapping[str, str]) -> ssl.SSLContext:
