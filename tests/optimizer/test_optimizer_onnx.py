@@ -495,6 +495,17 @@ def test_a_type_that_no_client_can_receive_is_refused(code: int, told: str, tmp_
     assert "`--output`" in (refused.value.hint or "")
 
 
+def test_a_type_that_no_client_can_send_is_told(tmp_path: Path) -> None:
+    cast = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    path = write_model(
+        tmp_path / "m.onnx", [cast], [value("x", [1, 4], TensorProto.INT4)], [value("y", [1, 4])]
+    )
+
+    notes = converted(path, tmp_path).notes
+
+    assert "no client of OpenVINO Model Server can send `x`, which is of the type i4" in notes
+
+
 def weighty(path: Path, kind: str) -> np.ndarray:
     """A model of 2 MiB whose weights lie in one of the places that ONNX has for them."""
     weights = np.random.default_rng(7).standard_normal((512, 1024)).astype(np.float32)

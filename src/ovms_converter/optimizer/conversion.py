@@ -12,7 +12,7 @@ from ovms_converter.errors import ModelError, RequestError
 from ovms_converter.optimizer import boosters, shapes
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.classical.precision import walks_trees
-from ovms_converter.optimizer.ends import Ends, arrange, ends_of, name_ends, refuse_unserved
+from ovms_converter.optimizer.ends import Ends, arrange, check_served, ends_of, name_ends
 from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, ov
 from ovms_converter.optimizer.native_source import FRAMEWORKS, NativeSource
@@ -77,10 +77,10 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     converted = narrow_output_shapes(converted)
     repairs = _repair(source, converted, arguments)
     name_ends(converted, _public_names(arguments, source, ends))
-    refuse_unserved(converted)
     notes = [
         *notes,
         *told,
+        *check_served(converted),
         *(f"OpenVINO would {each.fault}: repaired" for each in REPAIRS if each.name in repairs),
     ]
     half = arguments.half_precision

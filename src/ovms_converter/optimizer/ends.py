@@ -14,7 +14,7 @@ from ovms_converter.optimizer.native import Model, opset13, ov
 from ovms_converter.optimizer.source import GraphSource, Plan
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 
-__all__ = ["Ends", "arrange", "ends_of", "meant", "name_ends", "refuse_unserved"]
+__all__ = ["Ends", "arrange", "check_served", "ends_of", "meant", "name_ends"]
 
 SERVED = frozenset(
     ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u64", "u32", "u16", "u8", "boolean", "string")
@@ -91,17 +91,24 @@ def name_ends(model: Model, ends: Ends) -> None:
         port.get_tensor().set_names({name})
 
 
-def refuse_unserved(model: Model) -> None:
-    """Raise `ModelError` if an input or output is of a type that no client can send or receive."""
-    for what, ports in (("input", model.inputs), ("output", model.outputs)):
-        for port in ports:
-            type_name = port.get_element_type().get_type_name()
-            if type_name not in SERVED:
-                raise ModelError(
-                    f"the {what} `{port.get_any_name()}` is of the type {type_name}, "
-                    "which OpenVINO Model Server exchanges with no client",
-                    hint=f"cut the model there with `--{what}`, or export it with floating-point {what}s",
-                )
+def check_served(model: Model) -> tuple[str, ...]:
+    """What is to be told of inputs of types that no client can send.
+
+    Raises `ModelError` for an output of such a type: OpenVINO also rounds to some of them wrongly.
+    """
+    for port in model.outputs:
+        kind = port.get_element_type().get_type_name()
+        if kind not in SERVED:
+            raise ModelError(
+                f"the output `{port.get_any_name()}` is of the type {kind}, "
+                "which OpenVINO Model Server exchanges with no client",
+                hint="cut the model there with `--output`, or export it with floating-point outputs",
+            )
+    return tuple(
+        f"no client of OpenVINO Model Server can send `{port.get_any_name()}`, which is of the type {kind}"
+        for port in model.inputs
+        if (kind := port.get_element_type().get_type_name()) not in SERVED
+    )
 
 
 def ends_of(model: Model) -> Ends:
