@@ -6,7 +6,7 @@ tensorflow/core/framework/{function,op_def,node_def,attr_value}.proto.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -20,7 +20,7 @@ from ovms_converter.formats.wire import (
     fields,
     varint_field,
 )
-from ovms_converter.optimizer.saved_model_nodes import Node, Uses, without_details
+from ovms_converter.optimizer.saved_model_nodes import Node
 
 __all__ = ["Functions", "InnerNode"]
 
@@ -148,8 +148,8 @@ class Functions:
         data = _rewrite_node(Message(node.data), self._main_calls[node.name], {}, {})
         return Node(memoryview(data))
 
-    def library(self, uses: Uses) -> list[bytes | memoryview]:
-        """The library of functions, changed and without what is unused, as a field of the graph in pieces."""
+    def library(self, without: Container[str]) -> list[bytes | memoryview]:
+        """The library of functions, changed and without some, as a field of the graph in pieces."""
         library = self._library
         if not library:
             return []
@@ -161,9 +161,7 @@ class Functions:
             name = Message(item.data).message(_SIGNATURE).text(1)
             if name in self._edits:
                 parts.append(bytes_field(_FUNCTION, self._rewrite(Message(item.data))))
-            elif name in uses.restoring:
-                parts.append(bytes_field(_FUNCTION, without_details(item.data)))
-            elif name not in uses.unused:
+            elif name not in without:
                 parts.append(library[item.start : item.end])
         return [bytes_head(2, sum(map(len, parts))), *parts]
 

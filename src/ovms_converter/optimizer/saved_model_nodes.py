@@ -7,36 +7,20 @@ tensorflow/core/framework/{graph,node_def,function}.proto.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from ovms_converter.formats.saved_model import MetaGraph
-from ovms_converter.formats.wire import Message, bytes_field, fields
+from ovms_converter.formats.wire import Message, fields
 
-__all__ = [
-    "Node",
-    "Uses",
-    "needed",
-    "reachable",
-    "read_nodes",
-    "split_tensor",
-    "uses_of_functions",
-    "without_details",
-]
+__all__ = ["Node", "needed", "reachable", "read_nodes", "split_tensor", "unused_functions"]
 
 _NAME, _OPERATION, _INPUT = 1, 2, 3
 _LIBRARY = 2
-_SAVER, _SAVE_CALL, _RESTORE_CALL = 3, 2, 3
-_FUNCTION_NODE = 3
-_ABOUT_FUNCTION = (6, 7)
-"""Results of control and attributes of arguments."""
+_SAVER, _SAVE_CALL = 3, 2
 _INITIALISES = "__saved_model_init_op"
 
 _IDLE = frozenset({"Placeholder", "ReadVariableOp", "VarHandleOp", "VarIsInitializedOp"})
 """Operations that do nothing by themselves."""
-
-_MERE_LINKS = frozenset({"AssignVariableOp", "Identity"})
-"""Operations whose attributes tell nothing of which value a variable gets."""
 
 
 class Node:
@@ -110,44 +94,19 @@ def _copies_a_variable(node: Node, nodes: Mapping[str, Node]) -> bool:
     return value is not None and value.operation == "ReadVariableOp"
 
 
-@dataclass(frozen=True)
-class Uses:
-    """Functions by name: those that nothing calls any more, and those that only restore variables."""
-
-    unused: frozenset[str] = frozenset()
-    restoring: frozenset[str] = frozenset()
-
-
-def uses_of_functions(meta: MetaGraph, kept: Sequence[Node], dropped: Sequence[Node]) -> Uses:
-    """What becomes of the functions when only the nodes `kept` are left of the main graph."""
+def unused_functions(graph: memoryview, kept: Iterable[Node], dropped: Iterable[Node]) -> frozenset[str]:
+    """The functions that only `dropped` nodes of the main graph call."""
     bodies = {
         name: function.data
-        for library in fields(meta.graph)
+        for library in fields(graph)
         if library.number == _LIBRARY
         for function in fields(library.data)
         if function.number == 1
         for name in _name_of(function.data)
     }
     if not bodies:
-        return Uses()
-    call = split_tensor(Message(meta.data).message(_SAVER).text(_RESTORE_CALL))[0]
-    restore = _called([node for node in kept if node.name == call], bodies)
-    others = _called([node for node in kept if node.name != call], bodies)
-    return Uses(frozenset(_called(dropped, bodies) - others - restore), frozenset(restore - others))
-
-
-def without_details(function: memoryview) -> bytes:
-    """A function that restores variables, with all that tells which: names, order and inputs of its nodes."""
-    parts: list[memoryview | bytes] = []
-    for item in fields(function):
-        if item.number == _FUNCTION_NODE and Node(item.data).operation in _MERE_LINKS:
-            links = (each for each in fields(item.data) if each.number in (_NAME, _OPERATION, _INPUT))
-            parts.append(
-                bytes_field(item.number, b"".join(item.data[each.start : each.end] for each in links))
-            )
-        elif item.number not in _ABOUT_FUNCTION:
-            parts.append(function[item.start : item.end])
-    return b"".join(parts)
+        return frozenset()
+    return frozenset(_called(dropped, bodies) - _called(kept, bodies))
 
 
 def _called(nodes: Iterable[Node], bodies: Mapping[bytes, memoryview]) -> set[str]:

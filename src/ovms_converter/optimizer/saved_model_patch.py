@@ -18,7 +18,7 @@ from ovms_converter.optimizer.saved_model_nodes import (
     needed,
     reachable,
     split_tensor,
-    uses_of_functions,
+    unused_functions,
 )
 from ovms_converter.optimizer.saved_model_variables import fresh_name
 
@@ -88,7 +88,7 @@ def write_saved_model(
     """
     keep = needed(meta, nodes, [*inputs.values(), *outputs.values()])
     kept = [node for name, node in nodes.items() if name in keep]
-    uses = uses_of_functions(meta, kept, [node for name, node in nodes.items() if name not in keep])
+    unused = unused_functions(meta.graph, kept, (node for name, node in nodes.items() if name not in keep))
     rewritten = _Rewrite([cut for cut in cuts if not cut.inner], fresh)
     new_nodes = [rewritten.node(functions.call(node)) for node in kept]
     if cuts:
@@ -102,7 +102,7 @@ def write_saved_model(
     graph: list[bytes | memoryview] = [bytes_field(1, _placeholder(cut)) for cut in cuts]
     for data in new_nodes:
         graph += _field(1, [data])
-    graph += functions.library(uses)
+    graph += functions.library(unused)
     graph += [meta.graph[item.start : item.end] for item in fields(meta.graph) if item.number > 2]
     message = Message(meta.data)
     others = [item for item in fields(message.data) if item.number not in (_META_INFO, _GRAPH, _SIGNATURES)]
