@@ -196,6 +196,7 @@ class Memory:
 
     names = StoreNames("s3://bucket", "http://store", None, "")
     ranges = True
+    asks_for_md5 = False
 
     def __init__(self, by_content: bool) -> None:
         self.objects: dict[str, tuple[bytes, str]] = {}

@@ -44,6 +44,8 @@ SignedUrl = Callable[[str, str], Awaitable[str]]
 class AzureContainer(ObstoreBucket):
     """See `ObstoreBucket`. Digests are asked for of blobs with `asks_from` bytes and more."""
 
+    asks_for_md5 = True
+
     def __init__(
         self,
         patient: "AzureStore",

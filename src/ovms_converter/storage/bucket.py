@@ -47,6 +47,8 @@ class Bucket(Protocol):
     names: StoreNames
     ranges: bool
     """False once the server was seen to send the whole object when a part was asked for."""
+    asks_for_md5: bool
+    """Whether `md5` takes a request of its own."""
 
     async def head(self, key: str) -> Entry | None:
         """Size and ETag of an object, None if there is none."""
@@ -110,6 +112,8 @@ class ObstoreBucket:
     a pause as long as bytes come, and a conditional write whose answer got lost must not be taken for
     somebody else's.
     """
+
+    asks_for_md5 = False
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class JsonBucket:
 
         self.names = StoreNames(f"gs://{bucket}", base_url, None, "check `STORAGE_EMULATOR_HOST`")
         self.ranges = True
+        self.asks_for_md5 = False
         self._bucket = bucket
         self._http = urllib3.PoolManager(
             maxsize=32,

@@ -59,8 +59,8 @@ class Download:
 
     async def _checked(self, wanted: Wanted) -> FetchedFile:
         """Bring one file; if it does not fit the store's own digest, once more."""
-        if wanted.size <= SMALL:
-            # Both at once: where the store has to be asked for its digest, that takes as long as the bytes.
+        if wanted.size <= SMALL and self._bucket.asks_for_md5:
+            # Both at once: to be told the digest takes as long as to get the bytes.
             digests, expected = await asyncio.gather(
                 self._bring(wanted, self._progress, md5=True), self._bucket.md5(wanted.key, wanted.entry)
             )
