@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
+from botocore.auth import S3SigV4Auth, SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from ovms_converter.errors import AccessDeniedError, RequestError, UnavailableError
-from ovms_converter.storage import aws_roles, background, open_source
+from ovms_converter.storage import background, open_source
+from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.credentials import AwsKeys
 from ovms_converter.storage.location import Location
 from servers import S3Bucket
@@ -85,12 +86,33 @@ def test_a_role_that_may_not_be_taken_is_told(s3: S3Bucket, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("token", [None, "session/token=="])
-def test_the_signature_is_that_of_amazons_own_program(token: str | None) -> None:
+@pytest.mark.parametrize(
+    ("method", "url", "service", "body"),
+    [
+        ("POST", "https://sts.eu-west-1.amazonaws.com/", "sts", "Action=AssumeRole&RoleArn=arn%3Aaws"),
+        ("HEAD", "http://store:9000/my-bucket", "s3", ""),
+        ("GET", "http://store:9000/b/a%20key%2B?list-type=2&prefix=a%2Fb", "s3", ""),
+    ],
+)
+def test_the_signature_is_that_of_amazons_own_program(
+    token: str | None, method: str, url: str, service: str, body: str
+) -> None:
     keys = AwsKeys("AKIDEXAMPLE", "secret/with+signs", token, "test")
-    url, body = "https://sts.eu-west-1.amazonaws.com/", "Action=AssumeRole&RoleArn=arn%3Aaws"
-    headers = aws_roles._signature(url, body, keys, "eu-west-1", datetime.now(timezone.utc))
-    request = AWSRequest("POST", url, data=body, headers={"content-type": headers["content-type"]})
-    SigV4Auth(Credentials(keys.key_id, keys.secret, token), "sts", "eu-west-1").add_auth(request)
+    more = {"content-type": "application/x-www-form-urlencoded"} if body else {}
+    headers = signed_headers(
+        method,
+        url,
+        keys,
+        region="eu-west-1",
+        service=service,
+        now=datetime.now(timezone.utc),
+        headers=more,
+        body=body,
+    )
+    request = AWSRequest(method, url, data=body or None, headers=more)
+    signer = S3SigV4Auth if service == "s3" else SigV4Auth
+    request.context["payload_signing_enabled"] = True
+    signer(Credentials(keys.key_id, keys.secret, token), service, "eu-west-1").add_auth(request)
     assert headers["x-amz-date"] == request.headers["X-Amz-Date"]
     assert headers["authorization"] == request.headers["Authorization"]
 

@@ -4,17 +4,16 @@ container or machine.
 obstore can do both, but reads the process's environment for it and takes a set-but-empty variable for a key.
 """
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from ovms_converter.errors import AccessDeniedError, ConverterError, UnavailableError
+from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.clients import ask
 from ovms_converter.storage.credentials import AssumedRole, AwsKeys, MachineRole, WebIdentity
 from ovms_converter.storage.network import Network
@@ -74,31 +73,19 @@ def assumed_role(
             **({"ExternalId": role.external_id} if role.external_id else {}),
         }
         body, url = urlencode(query), f"{token_service}/"
-        headers = _signature(url, body, base, region, datetime.now(timezone.utc))
+        headers = signed_headers(
+            "POST",
+            url,
+            base,
+            region=region,
+            service="sts",
+            now=datetime.now(timezone.utc),
+            headers={"content-type": "application/x-www-form-urlencoded"},
+            body=body,
+        )
         return _in_answer(_ask("POST", url, role.origin, headers, body, network), role.origin)
 
     return keys
-
-
-def _signature(url: str, body: str, keys: AwsKeys, region: str, now: datetime) -> dict[str, str]:
-    """The headers of a signed POST to the token service: AWS's Signature Version 4."""
-    moment = now.strftime("%Y%m%dT%H%M%SZ")
-    headers = {
-        "content-type": "application/x-www-form-urlencoded",
-        "host": urlsplit(url).netloc,
-        "x-amz-date": moment,
-        **({"x-amz-security-token": keys.token} if keys.token else {}),
-    }
-    names = ";".join(headers)
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    request = "\n".join(["POST", "/", "", *(f"{n}:{v}" for n, v in headers.items()), "", names, digest])
-    scope = f"{moment[:8]}/{region}/sts/aws4_request"
-    told = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
-    key = f"AWS4{keys.secret}".encode()
-    for part in (*scope.split("/"), told):
-        key = hmac.digest(key, part.encode(), hashlib.sha256)
-    credential = f"Credential={keys.key_id}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
-    return headers | {"authorization": f"AWS4-HMAC-SHA256 {credential}"}
 
 
 def _in_answer(text: str, origin: str) -> "S3Credential":
