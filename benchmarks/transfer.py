@@ -28,7 +28,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -37,6 +36,7 @@ from measure import Measurement, measure
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "AKIDBENCHMARK", "AWS_SECRET_ACCESS_KEY": "benchmark-secret"}
 _READY_SECONDS = 30
+_ONE = str(Path(__file__).with_name("transfer_one.py"))
 
 SIZES: Mapping[str, tuple[int, int]] = {"1g": (1, 1 << 30), "500x200k": (500, 200_000)}
 """Name → number of files and the bytes of each."""
@@ -111,7 +111,7 @@ def _commands(store: Store, peers: Sequence[str]) -> dict[str, Callable[[str, st
 
     def here(tool: str) -> Callable[[str, str, Path], list[str]]:
         return lambda way, prefix, directory: [
-            sys.executable, __file__, "--one", tool, way, store.url(prefix), str(directory)
+            sys.executable, _ONE, tool, way, store.url(prefix), str(directory)
         ]  # fmt: skip
 
     def s5cmd(way: str, prefix: str, directory: Path) -> list[str]:
@@ -146,47 +146,6 @@ def _works(command: Sequence[str]) -> bool:
     with contextlib.suppress(OSError):
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     return False
-
-
-def ours(way: str, url: str, directory: Path) -> None:
-    """Fetch a prefix into a directory, or publish a directory's files."""
-    from ovms_converter.storage import open_destination, open_source
-    from ovms_converter.storage.location import Location
-
-    def progress(count: int) -> None:
-        """Nobody reads it."""
-
-    if way == "down":
-        source = open_source(Location.parse(url), os.environ)
-        source.fetch([entry.path for entry in source.list().entries], directory, progress)
-    else:
-        base, _, name = url.rpartition("/")
-        files = {path.name: path for path in sorted(directory.iterdir())}
-        open_destination(Location.parse(base), os.environ).publish(name, files, progress)
-
-
-def boto3(way: str, url: str, directory: Path) -> None:
-    """The same with boto3's managed transfers."""
-    import boto3 as sdk  # type: ignore[import-untyped]
-
-    client = sdk.client("s3")
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    with ThreadPoolExecutor(10) as pool:
-        if way == "down":
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
-            keys = [item["Key"] for page in pages for item in page["Contents"]]
-            list(
-                pool.map(
-                    lambda key: client.download_file(bucket, key, directory / key.rpartition("/")[2]), keys
-                )
-            )
-        else:
-            list(
-                pool.map(
-                    lambda path: client.upload_file(path, bucket, f"{prefix}/{path.name}"),
-                    directory.iterdir(),
-                )
-            )
 
 
 def _make(directory: Path, count: int, size: int) -> None:
@@ -256,7 +215,7 @@ def _compare(store: Store, options: argparse.Namespace, work: Path) -> int:
 
 
 def main() -> int:
-    """Compare, or do one copy of one program (`--one`); 1 if a run failed."""
+    """Compare; 1 if a run failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -268,12 +227,7 @@ def main() -> int:
     parser.add_argument("--server", choices=("floor", "rclone"), default="floor", help="the server to run")
     parser.add_argument("--endpoint", help="a server to use instead, keys in `AWS_*`; objects stay there")
     parser.add_argument("--bucket", default="bench", help="the bucket of `--endpoint`")
-    parser.add_argument("--one", nargs=4, metavar=("PROGRAM", "WAY", "URL", "DIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.one:
-        tool, way, url, directory = options.one
-        {"ours": ours, "boto3": boto3}[tool](way, url, Path(directory))
-        return 0
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         work = Path(directory)
         if options.endpoint:
