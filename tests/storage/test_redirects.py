@@ -21,7 +21,7 @@ from servers import S3Bucket
 TOKEN = "FwoGZXIvYXdzEXAMPLE"
 SAS = "sv=2021-12-02&sr=c&sp=rlcw&sig=Zm9yYmlkZGVu%3D"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "a-secret-access-key"}
-CREDENTIALS = ("x-amz-security-token", "authorization", "sig=")
+CREDENTIALS = ("x-amz-security-token", "authorization", "x-amz-signature", "sig=")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Request:
     def is_signed(self) -> bool:
         """Whether anything in it is or holds a credential, the URL that led here among them."""
         text = " ".join([self.target, *(f"{name} {value}" for name, value in self.headers.items())])
-        return any(sign in text for sign in CREDENTIALS)
+        return any(sign in text.lower() for sign in CREDENTIALS)
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Store:
         return {
             "all": True,
             "signed writes": request.is_signed and request.method == "PUT",
+            "signed": request.is_signed,
             "signed reads": request.is_signed and request.method == "GET" and about_object,
             "the bucket": not about_object,
             "what has not moved": not request.target.startswith("/moved"),
@@ -336,6 +337,50 @@ def test_the_hint_names_a_server_without_the_bucket_before_it(gate: Store) -> No
     assert f"`S3_ENDPOINT=http://s3.example.com:{gate.port}`" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(("url", "environ", "hint"), SECRETS)
+def test_a_store_that_redirects_only_what_is_signed_is_refused(
+    gate: Store, other: Store, url: str, environ: Settings, hint: str, status: int
+) -> None:
+    """As one that asks who it is first does; the client would follow to another port of the same host."""
+    gate.leads_to, gate.only, gate.status = other.url, "signed", status
+    with pytest.raises(LocationError) as caught:
+        open_source(Location.parse(url), environ(gate)).list()
+    refused(caught.value, gate.url, other.url)
+    assert hint in str(caught.value.hint)
+    assert other.asked == []
+    assert {request.method for request in gate.asked} == {"HEAD"}
+
+
+@pytest.mark.parametrize(("url", "environ", "hint"), SECRETS)
+def test_objects_that_lie_elsewhere_are_refused(
+    gate: Store, other: Store, url: str, environ: Settings, hint: str
+) -> None:
+    """A server whose listing is its own, and whose objects are another's."""
+    gate.leads_to, gate.only = other.url, "signed reads"
+    with pytest.raises(LocationError) as caught:
+        open_source(Location.parse(url), environ(gate)).read("model.onnx")
+    refused(caught.value, gate.url, other.url)
+    assert hint in str(caught.value.hint)
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("only", ["signed", "signed reads"])
+@pytest.mark.parametrize(("url", "environ", "hint"), SECRETS)
+def test_a_redirect_of_what_is_signed_is_refused_behind_a_proxy(
+    gate: Store, other: Store, url: str, environ: Settings, hint: str, only: str
+) -> None:
+    gate.leads_to, gate.only = other.url, only
+    with running_http_proxy() as proxy:
+        settings = environ(gate) | {"HTTP_PROXY": f"http://127.0.0.1:{proxy.port}"}
+        with pytest.raises(LocationError) as caught:
+            open_source(Location.parse(url), settings).read("model.onnx")
+        assert proxy.asked
+    refused(caught.value, gate.url, other.url)
+    assert hint in str(caught.value.hint)
+    assert other.asked == []
+
+
 @pytest.mark.parametrize("endpoint", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize(("url", "environ", "hint"), SECRETS)
 def test_what_is_signed_reaches_no_other_host(
@@ -383,6 +428,10 @@ def test_one_question_a_bucket(gate: Store, url: str, bucket: str, environ: Sett
         ("HEAD", bucket.format("first")),
         ("HEAD", bucket.format("second")),
     ]
+    repeated = [one for one in gate.asked if one.headers.get("range") == "bytes=0-0"]
+    assert len(repeated) == 2
+    signed = [one for one in gate.asked if one.target.startswith(bucket.format("first")) and one.is_signed]
+    assert [one.method for one in signed if "model.onnx" not in one.target].count("HEAD") == 1
 
 
 @pytest.mark.parametrize(

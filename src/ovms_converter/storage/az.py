@@ -11,6 +11,7 @@ An account in the URL that is not the one of the connection string gets none of 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
-from ovms_converter.storage.redirects import refuse_redirects, site
+from ovms_converter.storage.redirects import FirstRead, refuse_redirects, site
 from ovms_converter.storage.store_errors import StoreNames
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ class AzureAccess:
             asks_from=large,
             advice=self._advice,
             without_keys=without_keys,
+            before_read=FirstRead(base, partial(signed, "HEAD"), self.network, self._advice)
+            if self.kind == "sas_token"
+            else None,
         )
 
     def settings(self) -> tuple[Setting, ...]:
@@ -181,7 +185,7 @@ class AzureAccess:
         token: AzureSASToken = {"sas_token": self.secrets[0].value, "expires_at": None}
 
         def keys() -> "AzureSASToken":
-            refuse_redirects(url, self.network, self._advice)
+            refuse_redirects(url, self.network, self._advice, lambda: (f"{url}&{token['sas_token']}", {}))
             return token
 
         return keys

@@ -57,8 +57,9 @@ class AzureContainer(ObstoreBucket):
         advice: Advice,
         asks_from: int = 0,
         without_keys: Sequence[ConverterError] = (),
+        before_read: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(patient, once, names, without_keys=without_keys)
+        super().__init__(patient, once, names, without_keys=without_keys, before_read=before_read)
         self._signed = signed
         self._advice = advice
         self._asks_from = asks_from

@@ -110,7 +110,7 @@ class ObstoreBucket:
     `without_keys` holds the reason while no keys can be fetched: the client only says that it has none.
     `patient` repeats a request that fails, `once` does not: a stream is taken up again by `transfer`, without
     a pause as long as bytes come, and a conditional write whose answer got lost must not be taken for
-    somebody else's.
+    somebody else's. `before_read` may refuse an object that is about to be read, by raising.
     """
 
     asks_for_md5 = False
@@ -124,6 +124,7 @@ class ObstoreBucket:
         etag_is_md5: bool = False,
         probe_encryption: Callable[[str], Awaitable[bool]] | None = None,
         without_keys: Sequence[ConverterError] = (),
+        before_read: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._patient = patient
         self._once = once
@@ -132,6 +133,7 @@ class ObstoreBucket:
         self.ranges = True
         self._probe_encryption = probe_encryption
         self._without_keys = without_keys
+        self._before_read = before_read
 
     async def head(self, key: str) -> Entry | None:
         """See `Bucket.head`."""
@@ -180,6 +182,7 @@ class ObstoreBucket:
         if entry.etag:
             options["if_match"] = entry.etag
         with self.told(key):
+            await self._look_before(key)
             answer = await get_async(self._once, key, options=options)
             self._refuse_other(key, start, answer.range[0], answer.meta, entry)
             async for data in answer.stream(chunk):
@@ -190,9 +193,14 @@ class ObstoreBucket:
         from obstore import get_async
 
         with self.told(key):
+            await self._look_before(key)
             answer = await get_async(self._once, key, options={"if_match": entry.etag} if entry.etag else {})
             self._refuse_other(key, 0, answer.range[0], answer.meta, entry)
             return _Chunks(self, key, answer.stream(CHUNK))
+
+    async def _look_before(self, key: str) -> None:
+        if self._before_read:
+            await self._before_read(key)
 
     def _refuse_other(self, key: str, wanted: int, start: int, meta: "ObjectMeta", entry: Entry) -> None:
         """Raise if an answer is not about the bytes that were asked for."""

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from ovms_converter.errors import ConverterError, RequestError
+from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
@@ -28,7 +30,7 @@ from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
-from ovms_converter.storage.redirects import refuse_redirects, site
+from ovms_converter.storage.redirects import Advice, FirstRead, refuse_redirects, site
 from ovms_converter.storage.store_errors import StoreNames
 
 if TYPE_CHECKING:
@@ -146,6 +148,11 @@ class S3Access:
         """Whether requests for this bucket name it in their path."""
         return self.path_style or (self.endpoint is None and "." in bucket)
 
+    def bucket_url(self, bucket: str) -> str:
+        """The URL of a bucket itself."""
+        url = self.url(bucket)
+        return f"{url}/{quote(bucket)}" if self.is_path_style(bucket) else f"{url}/"
+
     @property
     def has_token(self) -> bool:
         """Whether the keys come with a session token, as far as can be told before they are fetched."""
@@ -204,9 +211,30 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
     probe: Callable[[str], Awaitable[bool]] | None = None
     if not isinstance(credentials, Anonymous):
         probe = probe_encryption(patient, access.network)
+    first_read: FirstRead | None = None
+    if access.has_token:
+        url, advice = access.bucket_url(location.container), _advice(location.container, access)
+        first_read = FirstRead(url, _readable(patient), access.network, advice)
     return ObstoreBucket(
-        patient, once, names, etag_is_md5=True, probe_encryption=probe, without_keys=without_keys
+        patient,
+        once,
+        names,
+        etag_is_md5=True,
+        probe_encryption=probe,
+        without_keys=without_keys,
+        before_read=first_read,
     )
+
+
+def _readable(store: "S3Store") -> Callable[[str], Awaitable[str]]:
+    """A function that makes the URL by which an object is read."""
+
+    async def signed(key: str) -> str:
+        from obstore import sign_async
+
+        return await sign_async(store, "GET", key, timedelta(minutes=5))
+
+    return signed
 
 
 def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *, patient: bool) -> "S3Store":
@@ -241,8 +269,24 @@ def _at_home(
     provider: "Callable[[], S3Credential]", bucket: str, access: S3Access
 ) -> "Callable[[], S3Credential]":
     """The provider, which hands no session token out for a server that would send it on to another one."""
-    url = access.url(bucket)
-    url = f"{url}/{quote(bucket)}" if access.is_path_style(bucket) else f"{url}/"
+    url = access.bucket_url(bucket)
+
+    def keys() -> "S3Credential":
+        found = provider()
+        if found.get("token"):
+            held = AwsKeys(found["access_key_id"], found["secret_access_key"], found["token"], "")
+            refuse_redirects(url, access.network, _advice(bucket, access), lambda: (url, signed(held)))
+        return found
+
+    def signed(held: AwsKeys) -> Mapping[str, str]:
+        now = datetime.now(timezone.utc)
+        return signed_headers("HEAD", url, held, region=access.region.value, service="s3", now=now)
+
+    return keys
+
+
+def _advice(bucket: str, access: S3Access) -> Advice:
+    """What to do about a redirect."""
 
     def advice(target: HttpUrl, region: str | None) -> str:
         amazon = _AWS_HOST.fullmatch(target.host)
@@ -253,13 +297,7 @@ def _at_home(
         variable = variable.strip("`") if variable.startswith("`") else "S3_ENDPOINT"
         return f"if it is to be trusted, set `{variable}={site(target).replace(f'://{bucket}.', '://')}`"
 
-    def keys() -> "S3Credential":
-        found = provider()
-        if found.get("token"):
-            refuse_redirects(url, access.network, advice)
-        return found
-
-    return keys
+    return advice
 
 
 def _provider(credentials: AwsCredentials, access: S3Access) -> "Callable[[], S3Credential]":
