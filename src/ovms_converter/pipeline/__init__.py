@@ -16,7 +16,7 @@ from pathlib import Path
 from ovms_converter.acquisition import Acquisition
 from ovms_converter.engine.client import Engine
 from ovms_converter.engine.job import ConversionJob, ConvertedModel, Port, Timing
-from ovms_converter.errors import RequestError, ResourceError, VerificationError
+from ovms_converter.errors import ResourceError, VerificationError
 from ovms_converter.events import Listener
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.jobs import conversion_job
@@ -30,6 +30,7 @@ from ovms_converter.record import hashed, source_operations
 from ovms_converter.repository import Finished, ModelRepository
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage import open_destination
+from ovms_converter.storage.base import FetchedTree
 
 __all__ = ["Outcome", "Port", "Timing", "run"]
 
@@ -53,30 +54,24 @@ def _run(request: ConversionRequest, environ: Mapping[str, str], tell: Telling) 
     destination = open_destination(request.output, environ, request.input)
     repository = ModelRepository(destination)
 
-    known = known_by_store(wish, repository, acquisition)
-    if known:
+    if known := known_by_store(wish, repository, acquisition):
         number = known.version.number
         tell.info(f"nothing was read: by their ETags the source's files are those of version {number}")
         return outcome_of_version(*known, request.output.text, tell.seconds)
 
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
-        tell.watch_room(work)
-        engine: Engine | None = None
-        if request.output_format == "openvino":
-            # It loads openvino while the source is listed and fetched.
-            engine = stack.enter_context(_engine(request, work, tell))
-        if without_effect := request.arguments.without_effect:
-            tell.info(f"accepted without an effect: {', '.join(without_effect)}")
+        tell.begins(work)
+        # It loads openvino while the source is listed and fetched.
+        engine = stack.enter_context(_engine(request, work, tell)) if _is_converted(request) else None
 
+        # fetch, recognise
         acquisition.look()
         destination.check_writable()
         wish = wish.with_files(environ, work)
         model, tree = acquisition.fetch(work / "source", tell.stage)
-        if not request.input.is_remote:
-            tell.foresee(sum(file.size for file in tree.files))
+        tell.fetched(tree)
         wish = wish.for_model(model)
-        _check_output_format(request, model)
 
         # Digests are taken beside the conversion and the verification, on a core that they leave idle.
         pool = stack.enter_context(ThreadPoolExecutor(max_workers=3))
@@ -85,27 +80,25 @@ def _run(request: ConversionRequest, environ: Mapping[str, str], tell: Telling) 
         known = known_by_bytes(wish, repository, model, source_files.result)
         if known and is_verified_enough(known, wish):
             return outcome_of_version(*known, request.output.text, tell.seconds)
-        if known:
-            number = known.version.number
-            tell.info(f"version {number} would come out again, but was verified less than is asked now")
 
+        # convert, verify
         result = Result(request, destination, work, stack)
         converted: ConvertedModel | None = None
         if engine:
-            job = replace(
-                conversion_job(wish.request, model, tree, result.directory),
-                verify_data=wish.data,
-                calibration_data=wish.calibration,
-            )
-            if job.example is None and request.verify not in ("off", "load"):
-                job = replace(job, example=acquisition.example(model, tree, work / "example"))
+            job = _job(wish, acquisition, model, tree, result, work)
             converted = _convert(engine, job, result, pool, tell, known)
             files = files_of_conversion(wish.request, converted)
         else:
             destination.copy_from(acquisition.source)
             files = files_of_source(model, tree)
+
         made = Made(model, source_files.result(), operations.result(), acquisition.state(), converted, files)
         return publish(made, wish, result, repository, tell)
+
+
+def _is_converted(request: ConversionRequest) -> bool:
+    """False if the source is to be published as it is."""
+    return request.output_format == "openvino"
 
 
 def _engine(request: ConversionRequest, work: Path, tell: Telling) -> Engine:
@@ -118,14 +111,18 @@ def _engine(request: ConversionRequest, work: Path, tell: Telling) -> Engine:
     )
 
 
-def _check_output_format(request: ConversionRequest, model: SourceModel) -> None:
-    wanted = request.output_format
-    if wanted not in ("openvino", model.format):
-        raise RequestError(
-            f"`output_format` is `{wanted}`, and the model is `{model.format}`",
-            hint=f"convert to `openvino`, or publish the model as it is with `{model.format}`",
-            parameter="output_format",
-        )
+def _job(
+    wish: Wish, acquisition: Acquisition, model: SourceModel, tree: FetchedTree, result: Result, work: Path
+) -> ConversionJob:
+    """What the child process is asked for, with the data to verify and to calibrate with."""
+    job = replace(
+        conversion_job(wish.request, model, tree, result.directory),
+        verify_data=wish.data,
+        calibration_data=wish.calibration,
+    )
+    if job.example is None and wish.request.verify not in ("off", "load"):
+        return replace(job, example=acquisition.example(model, tree, work / "example"))
+    return job
 
 
 def _convert(
@@ -133,6 +130,9 @@ def _convert(
     known: Finished | None,
 ) -> ConvertedModel:  # fmt: skip
     """Convert and verify. `known` is a version that was made of the same, and is to be verified better."""
+    if known:
+        number = known.version.number
+        tell.info(f"version {number} would come out again, but was verified less than is asked now")
     result.watch(f"{job.stem}.bin", tell.converted, pool)
     try:
         return engine.convert(job)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ovms_converter.acquisition import SourceState
 from ovms_converter.assurance import assurance_of
-from ovms_converter.engine.job import ConvertedModel
+from ovms_converter.engine.job import ConvertedModel, Timing
 from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.events import Note, Stage
 from ovms_converter.formats.base import SourceModel
@@ -19,7 +19,7 @@ from ovms_converter.pipeline.telling import Telling
 from ovms_converter.pipeline.wish import Wish
 from ovms_converter.provenance import manifest, sealed
 from ovms_converter.record import build_record, digest
-from ovms_converter.repository import RECORD, SIGNATURE, Finished, ModelRepository
+from ovms_converter.repository import RECORD, SIGNATURE, Finished, ModelRepository, Published
 from ovms_converter.storage.base import FetchedFile
 
 __all__ = ["Made", "publish"]
@@ -42,6 +42,16 @@ class Made:
     converted: ConvertedModel | None
     files: Mapping[str, Path]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the conversion, a line each."""
+        return self.converted.notes if self.converted else ()
+
+    @property
+    def timings(self) -> tuple[Timing, ...]:
+        """Of the source and the result, if they were asked for."""
+        return self.converted.timings if self.converted else ()
+
 
 def publish(made: Made, wish: Wish, result: Result, repository: ModelRepository, tell: Telling) -> Outcome:
     """Publish a new version, unless one that is there already will do; in a dry run, only say so.
@@ -56,7 +66,7 @@ def publish(made: Made, wish: Wish, result: Result, repository: ModelRepository,
         path = result.directory / RECORD
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         files = {RECORD: path} | _signature(wish, written, path) | dict(made.files)
-        sizes = [file.stat().st_size for file in files.values()]
+        sizes = {name: file.stat().st_size for name, file in files.items()}
 
         def will_do(found: Finished) -> bool:
             # The same bytes have just passed; of others with the same fingerprint, their own record counts.
@@ -68,36 +78,48 @@ def publish(made: Made, wish: Wish, result: Result, repository: ModelRepository,
             published = repository.publish(files, request.model_version, progress, will_do)
     if published.written:
         _tidy(repository, request.keep, published.number, tell)
-    converted = made.converted
-    notes = converted.notes if converted else ()
-    for note in notes:
+    for note in made.notes:
         tell.warn(note)
-    timings = converted.timings if converted else ()
     if published.found:
-        return replace(
-            outcome_of_version(*published.found, request.output.text, tell.seconds),
-            checked_again=not is_verified_enough(published.found, wish),
-            verified=record["verification"],
-            notes=notes,
-            timings=timings,
-        )
-    number = published.number
+        return _outcome_of_found(published.found, made, wish, record, tell)
+    return _outcome_of_new(published, sizes, made, wish, record, tell)
+
+
+def _outcome_of_found(
+    found: Finished, made: Made, wish: Wish, record: Mapping[str, Any], tell: Telling
+) -> Outcome:
+    """A version was there already, and has perhaps just passed a stronger verification than its own."""
+    return replace(
+        outcome_of_version(*found, wish.request.output.text, tell.seconds),
+        checked_again=not is_verified_enough(found, wish),
+        verified=record["verification"],
+        notes=made.notes,
+        timings=made.timings,
+    )
+
+
+def _outcome_of_new(
+    published: Published, sizes: Mapping[str, int], made: Made, wish: Wish, record: Mapping[str, Any],
+    tell: Telling,
+) -> Outcome:  # fmt: skip
+    """A version was written, or would be; `sizes` are the bytes of its files by name."""
+    converted = made.converted
     return Outcome(
-        url=request.output.text,
-        version=number,
+        url=wish.request.output.text,
+        version=published.number,
         published=published.written,
         source_format=made.model.format,
         evidence=made.model.evidence,
         inputs=converted.inputs if converted else (),
         outputs=converted.outputs if converted else (),
         source_bytes=sum(file.size for file in made.source_files),
-        result_bytes=sum(sizes),
+        result_bytes=sum(sizes.values()),
         seconds=tell.seconds,
-        notes=notes,
+        notes=made.notes,
         verified=record["verification"],
-        files=tuple(sorted(f"{number}/{name}" for name in files)),
-        dry_run=request.dry_run,
-        timings=timings,
+        files=tuple(sorted(f"{published.number}/{name}" for name in sizes)),
+        dry_run=wish.request.dry_run,
+        timings=made.timings,
         record=record,
     )
 

@@ -7,6 +7,7 @@ from ovms_converter.events import Event, Listener, Note, Stage, StageFinished, S
 from ovms_converter.foresight import shortfalls
 from ovms_converter.request import ConversionRequest
 from ovms_converter.stages import Stages
+from ovms_converter.storage.base import FetchedTree
 
 __all__ = ["Telling"]
 
@@ -35,7 +36,7 @@ class Telling:
                 self.converted.set()
         self._listener(event)
         if isinstance(event, StageStarted | StageTotal) and event.stage is Stage.FETCH and event.total:
-            self.foresee(event.total)
+            self._foresee(event.total)
 
     def info(self, text: str) -> None:
         """Tell a line that a user may want to read."""
@@ -45,12 +46,19 @@ class Telling:
         """Tell a line that a user should read."""
         self(Note("warning", text))
 
-    def watch_room(self, work: Path) -> None:
-        """From now on, warn once if a disk or the memory looks too small; `work` holds temporary files."""
+    def begins(self, work: Path) -> None:
+        """The run reads from now on, with its temporary files in `work`."""
         self._work = work
+        if without_effect := self._request.arguments.without_effect:
+            self.info(f"accepted without an effect: {', '.join(without_effect)}")
 
-    def foresee(self, source_bytes: int) -> None:
-        """Warn if a source of this size looks too large for this machine."""
+    def fetched(self, tree: FetchedTree) -> None:
+        """The source is on this machine. A local one was never on its way, and no event told its size."""
+        if not self._request.input.is_remote:
+            self._foresee(sum(file.size for file in tree.files))
+
+    def _foresee(self, source_bytes: int) -> None:
+        """Warn, once, if a disk or the memory looks too small for a source of this size."""
         if self._work is None:
             return
         found = list(shortfalls(self._request, source_bytes, self._work))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovms_converter.assurance import Wanted
+from ovms_converter.errors import RequestError
 from ovms_converter.formats.base import SourceModel
 from ovms_converter.jobs import as_logged, programs
 from ovms_converter.provenance import PrivateKey
@@ -48,7 +49,17 @@ class Wish:
         return replace(self, data=data, calibration=calibration)
 
     def for_model(self, model: SourceModel) -> "Wish":
-        """The same, now that it is known what is converted."""
+        """The same, now that it is known what is converted.
+
+        Raises `RequestError` if it is to be published as it is, in a format that it does not have.
+        """
+        wanted = self.asked.output_format
+        if wanted not in ("openvino", model.format):
+            raise RequestError(
+                f"`output_format` is `{wanted}`, and the model is `{model.format}`",
+                hint=f"convert to `openvino`, or publish the model as it is with `{model.format}`",
+                parameter="output_format",
+            )
         request = replace(self.request, arguments=as_logged(self.request.arguments, model))
         return replace(self, request=request, format=model.format)
 
