@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
-from optimizer_models import Array, converted, names, run, value
+from optimizer_models import Array, converted, names, run, value, write_model
 from ovms_converter.optimizer.native import opset13, ov
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
 
@@ -117,3 +117,33 @@ def test_what_cannot_be_nan_is_left_alone() -> None:
 
     for type in ("bf16", "f16", "f64"):
         assert repaired(opset13.convert(whole, type), opset13.constant(1.0, getattr(ov.Type, type))) == 0
+
+
+@pytest.mark.parametrize("operation", ["If", "Loop"])
+def test_comparisons_within_branches_and_loops_are_repaired(operation: str, tmp_path: Path) -> None:
+    first, second = value("x", ["n"]), value("z", ["n"])
+    found = value("y", ["n"], TensorProto.BOOL)
+    inner = value("inner", ["n"], TensorProto.BOOL)
+    compare = helper.make_node("Greater", ["x", "z"], ["inner"])
+    weights = {"yes": np.array(True), "once": np.array(1, np.int64), "start": np.array([False, False, False])}
+    if operation == "If":
+        otherwise = helper.make_graph([helper.make_node("Less", ["x", "z"], ["inner"])], "else", [], [inner])
+        branch = helper.make_graph([compare], "then", [], [inner])
+        condition = value("choice", [], TensorProto.BOOL)
+        node = helper.make_node("If", ["choice"], ["y"], then_branch=branch, else_branch=otherwise)
+        model = write_model(tmp_path / "m.onnx", [node], [condition, first, second], [found])
+    else:
+        going = [value(name, [], TensorProto.BOOL) for name in ("going", "goes")]
+        goes_on = helper.make_node("Identity", ["going"], ["goes"])
+        before = value("before", ["n"], TensorProto.BOOL)
+        ends = ([value("step", [], TensorProto.INT64), going[0], before], [going[1], inner])
+        body = helper.make_graph([goes_on, compare], "body", *ends)
+        node = helper.make_node("Loop", ["once", "yes", "start"], ["y"], body=body)
+        model = write_model(tmp_path / "m.onnx", [node], [first, second], [found], weights)
+
+    result = converted(model, tmp_path)
+
+    more = {"choice": np.array(True)} if operation == "If" else {}
+    left, right = np.array([np.nan, 2, 1], np.float32), np.array([1, 1, np.nan], np.float32)
+    assert result.repairs == (COMPARISONS_OF_NAN.name,)
+    assert run(result, x=left, z=right, **more)["y"].tolist() == [False, True, False]

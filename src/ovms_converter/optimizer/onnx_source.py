@@ -3,6 +3,7 @@
 import mmap
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError
@@ -30,6 +31,15 @@ _WORTH_A_SIDECAR = 1 << 20
 
 _PLAIN_OPSET = 13
 """The version of ONNX's own operation set for a model that has operators of ai.onnx.ml alone."""
+
+
+@dataclass(frozen=True)
+class _Rewritten:
+    """A `GraphProto`, and what changes with it in the model: operation sets more, and fields left out."""
+
+    graph: bytes
+    opsets: bytes = b""
+    left_out: frozenset[int] = frozenset()
 
 
 class OnnxSource:
@@ -109,10 +119,35 @@ class OnnxSource:
         if not edited:
             onnx_graph.check_computable(self._graph)
         graph = self._extract(plan, weights, start) if edited else weights.graph(self._graph.data, start)
-        functions = Functions(self._model) if self._repair else None
-        inlined = functions.put_in_place(memoryview(graph)) if functions else None
+        made = self._rewritten(graph) if self._repair else _Rewritten(graph)
+        if made.graph is graph and not edited and weights.moved < _WORTH_A_SIDECAR:
+            return self._path
+        scratch.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
+        self._place_external_files(directory)
+        weights.place(self._path, directory)
+        prepared = directory / "ovms-converter.onnx"
+        prepared.unlink(missing_ok=True)
+        prepared.write_bytes(
+            b"".join(
+                bytes_field(item.number, made.graph)
+                if item.number == onnx_graph.MODEL_GRAPH
+                else bytes(self._model[item.start : item.end])
+                for item in fields(self._model)
+                if item.number not in made.left_out
+            )
+            + made.opsets
+            + OPSET_IMPORT
+        )
+        return prepared
+
+    def _rewritten(self, graph: bytes) -> "_Rewritten":
+        """A graph with functions inlined, repairs applied, operators of ai.onnx.ml lowered, in this order."""
+        opsets, left_out = b"", frozenset[int]()
+        functions = Functions(self._model)
+        inlined = functions.put_in_place(memoryview(graph))
         if inlined is not None:
-            graph = inlined
+            graph, opsets, left_out = inlined, functions.opsets, frozenset((MODEL_FUNCTION,))
             self.repairs.add(FUNCTIONS.name)
         present = {name: each for name, each in self._repairs.items() if name.encode() in graph}
         repaired = repaired_graph(memoryview(graph), present)
@@ -125,31 +160,12 @@ class OnnxSource:
                 if each.translate and each.name in names
             )
             self.repairs |= names - self._moved
-        lowered = self._lowered(graph) if self._repair else None
+        lowered = self._lowered(graph)
         if lowered is not None:
             graph, self.notes = lowered.graph, lowered.notes
             self.repairs |= lowered.repairs
-        elif repaired is None and inlined is None and not edited and weights.moved < _WORTH_A_SIDECAR:
-            return self._path
-        scratch.mkdir(parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(prefix="onnx-", dir=scratch))
-        self._place_external_files(directory)
-        weights.place(self._path, directory)
-        prepared = directory / "ovms-converter.onnx"
-        prepared.unlink(missing_ok=True)
-        prepared.write_bytes(
-            b"".join(
-                bytes_field(item.number, graph)
-                if item.number == onnx_graph.MODEL_GRAPH
-                else bytes(self._model[item.start : item.end])
-                for item in fields(self._model)
-                if item.number != MODEL_FUNCTION or inlined is None
-            )
-            + (functions.opsets if functions and inlined is not None else b"")
-            + OPSET_IMPORT
-            + (opset_import(_PLAIN_OPSET) if lowered is not None and self._opset is None else b"")
-        )
-        return prepared
+            opsets += opset_import(_PLAIN_OPSET) if self._opset is None else b""
+        return _Rewritten(graph, opsets, left_out)
 
     def _lowered(self, graph: bytes) -> Lowered | None:
         """The graph without operators of ai.onnx.ml; None if it has none."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from ovms_converter.optimizer.native import Model, opset13, ov
-from ovms_converter.optimizer.repairs.base import GraphRepair
+from ovms_converter.optimizer.repairs.base import GraphRepair, graphs_of
 
 __all__ = ["CHANNELS_AFTER_REDUCE"]
 
@@ -39,7 +39,11 @@ _LAST = 2
 
 
 def _apply(model: Model) -> int:
-    """Repair every such reduction of the main graph; how many there were."""
+    """Repair every such reduction, those in loops and branches too; how many there were."""
+    return sum(map(_applied, graphs_of(model)))
+
+
+def _applied(model: Model) -> int:
     found = [(node, readers) for node in model.get_ordered_ops() if (readers := _readers(node))]
     for node, readers in found:
         replacement = _replacement(node)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ovms_converter.optimizer.native import Model, opset13, ov
-from ovms_converter.optimizer.repairs.base import GraphRepair
+from ovms_converter.optimizer.native import opset13, ov
+from ovms_converter.optimizer.repairs.base import GraphRepair, replacing
 
 __all__ = ["COMPARISONS_OF_NAN"]
 
@@ -26,19 +26,6 @@ _MOVING = frozenset(("Broadcast", "Gather", "Reshape", "Squeeze", "StridedSlice"
 """Operations whose numbers are those of their first input."""
 
 
-def _apply(model: Model) -> int:
-    """Repair every such node of the main graph; how many there were."""
-    found = [node for node in model.get_ordered_ops() if _is_wrong(node)]
-    for node in found:
-        left, right = node.input_value(0), node.input_value(1)
-        broadcast = node.get_attributes()["auto_broadcast"]
-        name = f"{node.get_friendly_name()}/repaired"
-        mirrored = _MIRRORED[node.get_type_name()](right, left, broadcast, name=name)
-        for reader in node.output(0).get_target_inputs():
-            reader.replace_source_output(mirrored.output(0))
-    return len(found)
-
-
 def _is_wrong(node: ov.Node) -> bool:
     if node.get_type_name() not in _MIRRORED or not node.get_input_element_type(0).is_real():
         return False
@@ -46,6 +33,15 @@ def _is_wrong(node: ov.Node) -> bool:
     if node.get_attributes()["auto_broadcast"] not in ("numpy", "none"):
         return False
     return any(_may_be_nan(node.input_value(number)) for number in (0, 1))
+
+
+def _replacement(node: ov.Node) -> ov.Node:
+    return _MIRRORED[node.get_type_name()](
+        node.input_value(1),
+        node.input_value(0),
+        node.get_attributes()["auto_broadcast"],
+        name=f"{node.get_friendly_name()}/repaired",
+    )
 
 
 def _may_be_nan(value: ov.Output) -> bool:
@@ -62,5 +58,5 @@ COMPARISONS_OF_NAN = GraphRepair(
     fault="find `Greater` and `GreaterEqual` true where an operand is NaN",
     issue="https://github.com/openvinotoolkit/openvino/issues",
     versions="2026.4",
-    apply=_apply,
+    apply=replacing(_is_wrong, _replacement),
 )

@@ -3,6 +3,8 @@
 The layers that carry a state from one part of a sequence to the next, which OpenVINO has no rules for.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ovms_converter.optimizer.native import opset13, ov
@@ -64,16 +66,35 @@ def _linear_attention(node: ov.frontend.NodeContext) -> list[ov.Output]:
         start = opset13.broadcast(opset13.constant(np.float32(0)), sizes)
     else:
         start = opset13.convert(past, "f32")
+    last, every = _steps(
+        sequences, start, heads, readers, decays=decay is not None, corrects=beta is not None
+    )
+    scale = node.get_attribute("scale", 0.0)
+    if scale:
+        every = opset13.multiply(every, opset13.constant(np.float32(scale))).output(0)
+    else:
+        width_of_key = opset13.convert(size(keys, 3), "f32")
+        every = opset13.divide(every, opset13.sqrt(width_of_key)).output(0)
+    output = opset13.reshape(opset13.transpose(every, int64(1, 0, 2, 3)), int64(0, 0, -1), True)
+    return [
+        opset13.convert_like(output, query).output(0),
+        opset13.convert_like(last, query if past is None else past).output(0),
+    ]
 
+
+def _steps(
+    sequences: Sequence[ov.Node], start: ov.Node, heads: int, readers: int, *, decays: bool, corrects: bool
+) -> tuple[ov.Output, ov.Output]:
+    """The loop over the `[T,B,H,D]` of queries, keys, values and others: the last state, and all results."""
     state = opset13.parameter(ov.PartialShape([-1, heads, -1, -1]), np.float32)
     inner = [opset13.parameter(ov.PartialShape([1, *_but_first(each)]), np.float32) for each in sequences]
     rows = [opset13.squeeze(each, int64(0)) for each in inner]
     at_query, at_key, at_value = rows[:3]
     current = state
-    if decay is not None:
+    if decays:
         current = opset13.multiply(current, opset13.unsqueeze(opset13.exp(rows[3]), int64(3)))
     column = opset13.unsqueeze(at_key, int64(3))
-    if beta is not None:
+    if corrects:
         known = opset13.reduce_sum(opset13.multiply(current, column), int64(2), False)
         at_value = opset13.multiply(rows[-1], opset13.subtract(at_value, known))
     current = opset13.add(current, opset13.multiply(column, opset13.unsqueeze(at_value, int64(2))))
@@ -89,19 +110,7 @@ def _linear_attention(node: ov.frontend.NodeContext) -> list[ov.Output]:
         loop.set_sliced_input(parameter, sequence.output(0), 0, 1, 1, -1, 0)
     loop.set_merged_input(state, start.output(0), current.output(0))
     last = loop.get_iter_value(current.output(0), -1)
-    every = loop.get_concatenated_slices(body.get_results()[1].input_value(0), 0, 1, 1, -1, 0)
-
-    scale = node.get_attribute("scale", 0.0)
-    if scale:
-        every = opset13.multiply(every, opset13.constant(np.float32(scale))).output(0)
-    else:
-        width_of_key = opset13.convert(size(keys, 3), "f32")
-        every = opset13.divide(every, opset13.sqrt(width_of_key)).output(0)
-    output = opset13.reshape(opset13.transpose(every, int64(1, 0, 2, 3)), int64(0, 0, -1), True)
-    return [
-        opset13.convert_like(output, query).output(0),
-        opset13.convert_like(last, query if past is None else past).output(0),
-    ]
+    return last, loop.get_concatenated_slices(body.get_results()[1].input_value(0), 0, 1, 1, -1, 0)
 
 
 def _but_first(sequence: ov.Node) -> list[ov.Dimension]:

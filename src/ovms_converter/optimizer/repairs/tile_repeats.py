@@ -7,24 +7,12 @@ again. Seen in the graph itself, so it is for models of any format.
 
 import numpy as np
 
-from ovms_converter.optimizer.native import Model, opset13, ov
-from ovms_converter.optimizer.repairs.base import GraphRepair
+from ovms_converter.optimizer.native import opset13, ov
+from ovms_converter.optimizer.repairs.base import GraphRepair, replacing
 
 __all__ = ["TILE_REPEATS"]
 
 _LEAST_RANK = 4
-
-
-def _apply(model: Model) -> int:
-    """Repair every such node of the main graph; how many there were."""
-    found = [node for node in model.get_ordered_ops() if _is_wrong(node)]
-    for node in found:
-        replacement = _replacement(node)
-        for reader in node.output(0).get_target_inputs():
-            reader.replace_source_output(replacement.output(0))
-    if found:
-        model.validate_nodes_and_infer_types()
-    return len(found)
 
 
 def _is_wrong(node: ov.Node) -> bool:
@@ -54,5 +42,5 @@ TILE_REPEATS = GraphRepair(
     fault="leave the result of a `Tile` of computed repeats unwritten",
     issue="https://github.com/openvinotoolkit/openvino/issues",
     versions="2026.4",
-    apply=_apply,
+    apply=replacing(_is_wrong, _replacement),
 )

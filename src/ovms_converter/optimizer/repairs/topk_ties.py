@@ -9,34 +9,13 @@ graph itself, so it is for models of any format.
 
 from openvino import opset11
 
-from ovms_converter.optimizer.native import Model, ov
-from ovms_converter.optimizer.repairs.base import GraphRepair
+from ovms_converter.optimizer.native import ov
+from ovms_converter.optimizer.repairs.base import GraphRepair, replacing
 
 __all__ = ["TOPK_TIES"]
 
 MOST_STEPS = 1 << 15
 """Axis length times `k` up to which a sort by exchange costs nothing that counts (about 0.2 ms)."""
-
-
-def _apply(model: Model) -> int:
-    """Repair every such node of the main graph; how many there were."""
-    found = [node for node in model.get_ordered_ops() if _is_wrong(node)]
-    for node in found:
-        asked = node.get_attributes()
-        stable = opset11.topk(
-            node.input_value(0),
-            node.input_value(1),
-            asked["axis"],
-            asked["mode"],
-            "value",
-            asked["index_element_type"],
-            stable=True,
-            name=f"{node.get_friendly_name()}/repaired",
-        )
-        for number, output in enumerate(node.outputs()):
-            for reader in output.get_target_inputs():
-                reader.replace_source_output(stable.output(number))
-    return len(found)
 
 
 def _is_wrong(node: ov.Node) -> bool:
@@ -54,10 +33,24 @@ def _is_wrong(node: ov.Node) -> bool:
     return bool(shape[asked["axis"]].get_length() * wanted <= MOST_STEPS and asked["sort"] == "value")
 
 
+def _replacement(node: ov.Node) -> ov.Node:
+    asked = node.get_attributes()
+    return opset11.topk(
+        node.input_value(0),
+        node.input_value(1),
+        asked["axis"],
+        asked["mode"],
+        "value",
+        asked["index_element_type"],
+        stable=True,
+        name=f"{node.get_friendly_name()}/repaired",
+    )
+
+
 TOPK_TIES = GraphRepair(
     name="cpu-topk-ties",
     fault="return the index of any of several equal values from `TopK`",
     issue="https://github.com/openvinotoolkit/openvino/issues",
     versions="2026.4",
-    apply=_apply,
+    apply=replacing(_is_wrong, _replacement),
 )
