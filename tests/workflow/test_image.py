@@ -53,6 +53,37 @@ def test_the_label_tells_the_version_of_the_package() -> None:
     assert f"VERSION={__version__}" in instructions("ARG")
 
 
+def installed(extras: str) -> list[str]:
+    """What `pip` is asked to install by a build with these extras."""
+    command = re.search(r"pip --python (.*?) &&", "\n".join(INSTRUCTIONS))
+    assert command
+    shown = subprocess.run(
+        ["sh", "-c", f"set -u; printf '%s\\n' {command[1]}"],
+        env={"EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.splitlines()[-1:]
+
+
+def test_extras_are_installed_by_a_build_argument_and_none_without_one() -> None:
+    assert instructions("ARG").count('EXTRAS=""') == 1
+    assert installed("") == ["."]
+    assert installed("verify,torch") == [".[verify,torch]"]
+
+
+def test_the_extras_that_the_guide_names_are_there() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    guide = (ROOT / "docs" / "guides" / "container.md").read_text()
+    named = {
+        extra for names in re.findall(r"EXTRAS=([\w,]+)", guide + DOCKERFILE) for extra in names.split(",")
+    }
+    assert named
+    for extra in named:
+        assert re.search(rf"^{extra} = \[", pyproject, re.MULTILINE), extra
+
+
 def test_what_is_copied_is_there_and_let_in() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for line in instructions("COPY"):
