@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def build_record(
     `asked` is the `request_digest`; `assurance` tells how strongly the result was verified; `state` is what
     the store tells of the source, None if it tells nothing sure. `operations` are the source's, by type.
     """
-    graph = read_graph(converted.xml.read_bytes()) if converted else None
+    graph = _graph_of(converted.xml) if converted else None
     return {
         "schema": SCHEMA,
         "fingerprint": fingerprint(request, model, source_files, circumstances),
@@ -173,6 +174,11 @@ def build_record(
         "files": {file.path: {"size": file.size, "sha256": file.sha256} for file in written},
         "signed_by": circumstances.signer and f"sha256:{circumstances.signer}",
     }
+
+
+def _graph_of(path: Path) -> Graph:
+    with path.open("rb") as file:
+        return read_graph(iter(partial(file.read, _BLOCK), b""))
 
 
 def _source(

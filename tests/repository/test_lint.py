@@ -246,3 +246,36 @@ def test_every_code_has_advice_and_is_documented() -> None:
     for code, advice in CODES.items():
         assert advice
         assert f"`{code}`" in page, code
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "limit"),
+    [
+        ("1/conversion.json", "invalid-record", "16,777,216"),
+        (MAPPING, "invalid-mapping", "16,777,216"),
+        (XML, "large-graph", "536,870,912"),
+    ],
+)
+def test_a_file_of_any_size_is_not_read_into_memory(
+    on_disk: Looked, tmp_path: Path, path: str, code: str, limit: str
+) -> None:
+    on_disk(GOOD)
+    with (tmp_path / "served" / path).open("wb") as file:
+        file.truncate(1 << 40)
+    (finding,) = (each for each in on_disk({}).findings if each.code == code)
+    assert finding.path == path
+    assert f" has 1,099,511,627,776 bytes, and no more than {limit} " in finding.message
+
+
+def test_a_graph_is_read_in_parts_in_a_store_too(in_store: Looked) -> None:
+    """More than one part of 8 MiB, with the inputs on one side of the border and the outputs on the other."""
+    filler = b"<!-- " + b"x" * (9 << 20) + b" -->\n <edges>"
+    report = in_store(GOOD | {XML: graph().replace(b"<edges>", filler)})
+    assert report.graph
+    assert [port.names for port in report.graph.outputs] == [("y",)]
+
+
+def test_a_tag_without_an_end_is_no_graph(on_disk: Looked) -> None:
+    report = on_disk(GOOD | {XML: b'<net version="11" name="' + b"x" * (40 << 20)})
+    (finding,) = (each for each in report.findings if each.code == "unreadable-graph")
+    assert finding.message == "the graph cannot be read: a tag in it is longer than 16 MiB"

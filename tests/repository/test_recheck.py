@@ -175,3 +175,13 @@ def test_a_record_that_anybody_may_have_written_breaks_nothing(
         assert recheck(str(work), environ={}).differing == ()
     with contextlib.suppress(ConverterError):
         recheck(str(work), environ={}, checks=Checks(source="/no/such/model"))
+
+
+def test_a_record_or_signature_of_any_size_is_not_read_into_memory(served: Served) -> None:
+    served.publish("a")
+    served.put("1/model.sig", b" " * (17 << 20))
+    (_, fault), *_ = recheck(served.url, environ=served.environ).signature.faults  # type: ignore[union-attr]
+    assert fault == "`1/model.sig` has 17,825,792 bytes, and no more than 16,777,216 are read"
+    served.put("1/conversion.json", b" " * (17 << 20))
+    with pytest.raises(CorruptModelError, match=r"`1/conversion.json` has 17,825,792 bytes"):
+        recheck(served.url, environ=served.environ)

@@ -97,7 +97,7 @@ def published_description(found: Published, files: Files) -> ModelDescription:
 def with_graph(description: ModelDescription, files: Files, path: str) -> ModelDescription:
     """A description with the inputs and outputs that an `.xml` tells; as it was if that cannot be read."""
     try:
-        graph = read_graph(files.read(path, 0, _GRAPH_LIMIT))
+        graph = read_graph([files.read(path, 0, _GRAPH_LIMIT)])
     except (CorruptModelError, LocationError):
         return description
     return replace(

@@ -4,18 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ovms_converter.errors import CorruptModelError
+from ovms_converter.errors import CorruptModelError, LocationError
 from ovms_converter.lint.findings import Findings, Severity
 from ovms_converter.lint.names import Layout, model_files
 from ovms_converter.repository import RECORD, SIGNATURE, Version
 from ovms_converter.repository.graph import Graph, GraphPort, read_graph
 from ovms_converter.repository.releases import minimum_openvino
-from ovms_converter.repository.versions import members, read_record
+from ovms_converter.repository.versions import check_small, load_record, members
 from ovms_converter.storage.base import Destination
 
 __all__ = ["GraphFacts", "check_content"]
 
 _MAPPING = "mapping_config.json"
+_LARGEST_GRAPH = 512 << 20
+_PART = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,9 @@ def check_content(destination: Destination, layout: Layout, findings: Findings) 
     graph = None
     model, *weights = model_files(served)
     if model.endswith(".xml"):
-        data = destination.read(f"{served.directory}/{model}")
-        graph = _check_graph(data, served, model, weights[0], findings)
+        graph = _check_graph(destination, served, model, weights[0], findings)
     if _MAPPING in served.files:
-        _check_mapping(destination.read(f"{served.directory}/{_MAPPING}"), served, graph, findings)
+        _check_mapping(destination, served, graph, findings)
     if graph is None:
         return None
     release = minimum_openvino(graph)
@@ -52,9 +53,10 @@ def _check_record(destination: Destination, layout: Layout, version: Version, fi
     path = f"{version.directory}/{RECORD}"
     if RECORD not in version.files:
         return
-    record = read_record(destination, version)
-    if record is None:
-        findings.warning("invalid-record", path, "it is not the record that this program writes")
+    try:
+        record = load_record(destination, version)
+    except (CorruptModelError, LocationError) as error:
+        findings.warning("invalid-record", path, error.message)
         return
     if members(record) - record["files"].keys() - version.files.keys():
         findings.warning("invalid-record", path, f"it tells of `{SIGNATURE}`, which is not there")
@@ -71,19 +73,27 @@ def _check_record(destination: Destination, layout: Layout, version: Version, fi
             findings.warning("invalid-record", path, f"it tells of `{name}`, which is not there")
 
 
-def _check_graph(data: bytes, version: Version, model: str, weights: str, findings: Findings) -> Graph | None:
+def _check_graph(
+    destination: Destination, version: Version, model: str, weights: str, findings: Findings
+) -> Graph | None:
     path = f"{version.directory}/{model}"
+    length = version.files[model].size or 0
+    if length > _LARGEST_GRAPH:
+        text = f"it has {length:,} bytes, and no more than {_LARGEST_GRAPH:,} of a graph are looked at here"
+        findings.warning("large-graph", path, text)
+        return None
+    source = destination.as_source()
     try:
-        graph = read_graph(data)
+        graph = read_graph(source.read(path, start, _PART) for start in range(0, length, _PART))
     except CorruptModelError as error:
         findings.error("unreadable-graph", path, error.message)
         return None
-    size = version.files[weights].size
-    if size is not None and size < graph.weights_end:
+    there = version.files[weights].size
+    if there is not None and there < graph.weights_end:
         findings.error(
             "weights-too-short",
             f"{version.directory}/{weights}",
-            f"it has {size:,} bytes, and the graph needs {graph.weights_end:,}",
+            f"it has {there:,} bytes, and the graph needs {graph.weights_end:,}",
         )
     _check_ports(graph.inputs, "input", path, findings)
     _check_ports(graph.outputs, "output", path, findings)
@@ -115,11 +125,17 @@ def _check_ports(ports: Sequence[GraphPort], kind: str, path: str, findings: Fin
             findings.warning("several-names", path, f"{kind} {number} is {names}; OVMS takes any one of them")
 
 
-def _check_mapping(data: bytes, version: Version, graph: Graph | None, findings: Findings) -> None:
+def _check_mapping(
+    destination: Destination, version: Version, graph: Graph | None, findings: Findings
+) -> None:
     path = f"{version.directory}/{_MAPPING}"
     try:
-        mapping = json.loads(data)
+        check_small(version, _MAPPING)
+        mapping = json.loads(destination.read(path))
         faults = _mapping_faults(mapping)
+    except CorruptModelError as error:
+        findings.warning("invalid-mapping", path, error.message)
+        return
     except (ValueError, RecursionError):
         faults = ["it is no JSON"]
     for fault in faults:

@@ -59,6 +59,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "invalid-record": "leave `conversion.json` as it was published, or remove it",
         "size-differs": "publish the model again as a new version; `ovms-converter verify` tells more",
         "unreadable-graph": "publish the model again as a new version",
+        "large-graph": "make sure that it is the model that you mean: `ovms-converter verify` runs it",
         "old-ir": "convert the model again with a current release",
         "weights-too-short": "publish the model again as a new version",
         "unnamed-input": "convert the model again: every input needs a name",

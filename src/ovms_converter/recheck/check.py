@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ovms_converter.errors import CorruptModelError
 from ovms_converter.events import Listener, Stage, ignore
 from ovms_converter.provenance import PublicKey, key_of, provenance
 from ovms_converter.recheck.files import (
@@ -19,7 +20,7 @@ from ovms_converter.recheck.running import Run, compared, loaded, source_request
 from ovms_converter.record import hashed
 from ovms_converter.repository import RECORD, SIGNATURE
 from ovms_converter.repository.finding import RecordedVersion, find_version
-from ovms_converter.repository.versions import members
+from ovms_converter.repository.versions import check_small, members
 from ovms_converter.request import ConversionRequest
 from ovms_converter.stages import Stages
 from ovms_converter.storage.base import FetchedTree
@@ -185,6 +186,10 @@ def _signature(
     directory = found.version.directory
     path = f"{directory}/{SIGNATURE}"
     if SIGNATURE in found.version.files:
+        try:
+            check_small(found.version, SIGNATURE)
+        except CorruptModelError as error:
+            return Signature(path, None, False, ((path, error.message),))
         bundle = (tree.root / path).read_bytes()
         if key:
             return checked_signature(directory, bundle, key, digests)

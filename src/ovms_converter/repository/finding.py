@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ovms_converter.errors import CorruptModelError, NotFoundError
-from ovms_converter.repository.versions import RECORD, Version, members, read_record, versions_of
+from ovms_converter.repository.versions import RECORD, Version, load_record, members, versions_of
 from ovms_converter.storage import open_destination
 from ovms_converter.storage.base import Destination
 from ovms_converter.storage.location import Location
@@ -44,12 +44,13 @@ def find_version(text: str, environ: Mapping[str, str]) -> RecordedVersion:
     for version in reversed(versions):
         if number not in (None, version.number):
             continue
-        record = read_record(destination, version)
-        if record is None:
+        try:
+            record = load_record(destination, version)
+        except CorruptModelError as error:
             raise CorruptModelError(
-                f"`{version.directory}/{RECORD}` at `{destination.location}` is not a record of this program",
+                f"{error.message} (at `{destination.location}`)",
                 hint="publish the model again as a new version",
-            )
+            ) from None
         if number is not None or members(record) <= version.files.keys():
             return RecordedVersion(destination, version, record, newest=version == versions[-1])
     raise NotFoundError(

@@ -6,7 +6,7 @@ A layer may hold a `<body>` with layers of its own (If, Loop, TensorIterator).
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -15,6 +15,8 @@ from ovms_converter.errors import CorruptModelError
 __all__ = ["Graph", "GraphPort", "read_graph"]
 
 _UNESCAPED_COMMA = re.compile(r"(?<!\\),")
+_LONGEST_TAG = 16 << 20
+"""Bytes of one tag, which expat keeps until it ends."""
 _ENDS = ("Const", "Parameter", "Result")
 _PRECISIONS = {
     "FP64": "f64",
@@ -56,11 +58,14 @@ class Graph:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_graph(data: bytes) -> Graph:
-    """Read an `.xml`. Raises `CorruptModelError` if it is none, or declares entities, which no IR does."""
+def read_graph(parts: Iterable[bytes]) -> Graph:
+    """Read an `.xml` that comes part by part, and is never in memory as a whole.
+
+    Raises `CorruptModelError` if it is none, or declares entities, which no IR does.
+    """
     reader = _Reader()
     try:
-        reader.parse(data)
+        reader.parse(parts)
     except (expat.ExpatError, ValueError, KeyError) as error:
         raise CorruptModelError(f"the graph cannot be read: {error}") from None
     if reader.ir_version is None:
@@ -104,13 +109,19 @@ class _Reader:
         self._ports: dict[tuple[str, str], _Port] = {}
         self._sources: dict[str, tuple[str, str]] = {}
 
-    def parse(self, data: bytes) -> None:
+    def parse(self, parts: Iterable[bytes]) -> None:
         parser = expat.ParserCreate()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         parser.StartDoctypeDeclHandler = self._refuse_doctype
-        parser.Parse(data, True)
+        read = 0
+        for part in parts:
+            parser.Parse(part, False)
+            read += len(part)
+            if read - parser.CurrentByteIndex > _LONGEST_TAG:
+                raise ValueError(f"a tag in it is longer than {_LONGEST_TAG >> 20} MiB")
+        parser.Parse(b"", True)
 
     def graph(self) -> Graph:
         assert self.ir_version is not None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, NotFoundError
 from ovms_converter.repository.versions import RECORD, Version, members, read_record, versions_of
-from ovms_converter.storage.base import PROBE, Destination, Progress
+from ovms_converter.storage.base import PROBE, SMALL_FILE, Destination, Progress
 
 __all__ = ["Finished", "ModelRepository", "Published", "Retired"]
 
@@ -197,7 +197,7 @@ class ModelRepository:
         """
         record = files[RECORD].read_bytes()
         try:
-            claim = self.destination.read(f"{number}/{RECORD}")
+            claim = self.destination.read(f"{number}/{RECORD}", max(len(record), SMALL_FILE))
         except AccessDeniedError:
             return True  # who may write only cannot look
         except NotFoundError:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ovms_converter.errors import LocationError
-from ovms_converter.storage.base import Destination, Entry
+from ovms_converter.errors import CorruptModelError, LocationError
+from ovms_converter.storage.base import SMALL_FILE, Destination, Entry
 
 __all__ = [
     "RECORD",
     "SIGNATURE",
     "Version",
+    "check_small",
+    "load_record",
     "mapping_of",
     "mappings_of",
     "members",
@@ -95,6 +97,32 @@ def versions_of(entries: Iterable[Entry]) -> tuple[Version, ...]:
     )
 
 
+def check_small(version: Version, name: str) -> None:
+    """Raise `CorruptModelError` if a file of a version is too large to be what its name says."""
+    found = version.files[name].size or 0
+    if found > SMALL_FILE:
+        raise CorruptModelError(
+            f"`{version.directory}/{name}` has {found:,} bytes, and no more than {SMALL_FILE:,} are read"
+        )
+
+
+def load_record(destination: Destination, version: Version) -> dict[str, Any]:
+    """The record of a version that has one.
+
+    Raises `CorruptModelError` if it is not this program's, and what the store answers.
+    """
+    check_small(version, RECORD)
+    path = f"{version.directory}/{RECORD}"
+    try:
+        record = json.loads(destination.read(path))
+    except (ValueError, RecursionError):
+        record = None
+    files = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(facts, dict) for facts in files.values()):
+        raise CorruptModelError(f"`{path}` is not the record that this program writes")
+    return dict(record)
+
+
 def read_record(destination: Destination, version: Version) -> dict[str, Any] | None:
     """The record of a version; None if it has none that may be read, or one that is not this program's.
 
@@ -103,9 +131,6 @@ def read_record(destination: Destination, version: Version) -> dict[str, Any] | 
     if RECORD not in version.files:
         return None
     try:
-        record = json.loads(destination.read(f"{version.directory}/{RECORD}"))
-    except (ValueError, RecursionError, LocationError):
+        return load_record(destination, version)
+    except (CorruptModelError, LocationError):
         return None
-    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
-        return None
-    return record if all(isinstance(facts, dict) for facts in record["files"].values()) else None

@@ -14,6 +14,7 @@ from ovms_converter.storage.location import Location
 
 __all__ = [
     "PROBE",
+    "SMALL_FILE",
     "Destination",
     "Entry",
     "FetchedFile",
@@ -23,6 +24,9 @@ __all__ = [
     "Side",
     "Source",
 ]
+
+SMALL_FILE = 16 << 20
+"""Bytes of a small file, such as a record, that are read at most unless more are expected."""
 
 PROBE = ".ovms-converter-probe-"
 """Begins the name of the object that is written and removed to learn whether writing is allowed; OVMS skips
@@ -153,8 +157,8 @@ class Destination(Protocol):
     def list(self) -> tuple[Entry, ...]:
         """All files below the location; none if it does not exist yet."""
 
-    def read(self, path: str) -> bytes:
-        """One small file, whole."""
+    def read(self, path: str, limit: int = SMALL_FILE) -> bytes:
+        """One small file, whole. Raises `LocationError` if it has more than `limit` bytes."""
 
     def as_source(self) -> Source:
         """The location as something to read, with the destination's own credentials."""

@@ -19,7 +19,7 @@ from ovms_converter.errors import (
     ResourceError,
     UnavailableError,
 )
-from ovms_converter.storage.base import Entry, FetchedFile, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.base import SMALL_FILE, Entry, FetchedFile, FetchedTree, Listing, Progress, Source
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.nearby import near
 from ovms_converter.storage.scratch import SCRATCH_PREFIX, Scratch, clear_dead, make
@@ -206,9 +206,12 @@ class LocalDestination:
             return ()
         return LocalSource(self.location).list().entries
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = SMALL_FILE) -> bytes:
         """See `Destination.read`."""
-        return LocalSource(self.location).read(path)
+        data = LocalSource(self.location).read(path, 0, limit + 1)
+        if len(data) > limit:
+            raise LocationError(f"`{path}` below `{self.location}` has more than {limit:,} bytes")
+        return data
 
     def as_source(self) -> LocalSource:
         """See `Destination.as_source`."""

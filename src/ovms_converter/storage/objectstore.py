@@ -20,7 +20,16 @@ from ovms_converter.errors import (
     ResourceError,
 )
 from ovms_converter.storage import background
-from ovms_converter.storage.base import PROBE, Entry, FetchedFile, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.base import (
+    PROBE,
+    SMALL_FILE,
+    Entry,
+    FetchedFile,
+    FetchedTree,
+    Listing,
+    Progress,
+    Source,
+)
 from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.forward import ForwardReader
 from ovms_converter.storage.local import disk_error
@@ -260,7 +269,7 @@ class ObjectDestination:
         entries = background.run(lambda: self._bucket.list(self.location.path))
         return tuple(sorted(_relative(entries, self.location.path, self.location)))
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = SMALL_FILE) -> bytes:
         """See `Destination.read`."""
         reason = why_unsafe(path)
         if reason:
@@ -272,6 +281,8 @@ class ObjectDestination:
             if entry is None:
                 raise NotFoundError(f"there is no `{path}` below `{self.location}`")
             size = entry.size or 0
+            if size > limit:
+                raise LocationError(f"`{path}` below `{self.location}` has more than {limit:,} bytes")
             return await received(self._bucket, Wanted(key, path, size, entry), 0, size)
 
         return background.run(whole)
