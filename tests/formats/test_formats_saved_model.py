@@ -8,7 +8,9 @@ import pytest
 from formats_helpers import DATA, MemoryFiles
 from ovms_converter import formats
 from ovms_converter.errors import AmbiguousModelError, CorruptModelError
+from ovms_converter.formats.base import ModelDescription
 from ovms_converter.formats.checkpoint import read_checkpoint
+from ovms_converter.formats.describe import describe
 from ovms_converter.formats.saved_model import Signature, describe_saved_model, read_saved_model
 from ovms_converter.formats.tensorflow import serving_signature
 from ovms_converter.formats.wire import bytes_field, read_varint
@@ -207,3 +209,24 @@ def test_the_checkpoint_lists_every_variable_with_its_place() -> None:
         sum(stored.size for stored in found.tensors)
         <= (MODULE / "variables/variables.data-00000-of-00001").stat().st_size
     )
+
+
+def described(root: Path) -> ModelDescription:
+    """What the files themselves tell of a model."""
+    files = formats.LocalFiles(root)
+    return describe(files, formats.identify(formats.open_tree(files)))
+
+
+def test_variables_that_keras_3_stores_twice_count_once() -> None:
+    root = DATA / "mlflow/2.22.1-keras-exported/model/data/model"
+    stored = read_checkpoint(memoryview((root / "variables/variables.index").read_bytes()))
+    assert stored is not None
+    floats = sum(each.size for each in stored.tensors if each.type == "float32")
+    assert described(root).parameter_bytes == floats / 2 > 0
+
+
+def test_where_the_graph_does_not_tell_the_checkpoint_is_counted(copy: Path) -> None:
+    known = described(copy)
+    graph = copy / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes().replace(b"VarHandleOp", b"VarHandleXy"))
+    assert described(copy).parameters == known.parameters

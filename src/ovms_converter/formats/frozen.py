@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ovms_converter.formats.base import TensorSpec
 from ovms_converter.formats.contents import Contents, Node, Numbers
 from ovms_converter.formats.outline import graph_outline
-from ovms_converter.formats.saved_model import DATA_TYPES, data_type, tensor_shape
+from ovms_converter.formats.saved_model import DATA_TYPES, attribute, bytes_of, data_type, tensor_shape
 from ovms_converter.formats.tree import Window
 from ovms_converter.formats.wire import Message
 
@@ -17,9 +17,6 @@ __all__ = ["graph_ends", "read_frozen"]
 
 _SILENT = ("Const", "NoOp", "Placeholder", "Assert", "Print")
 """Operations whose results nobody waits for, or that are no results."""
-
-_SIZES = {"bool": 1, "bfloat16": 2, "int8": 1, "uint8": 1, "qint8": 1, "quint8": 1}
-_BITS = ("8", "16", "32", "64", "128")
 
 
 def read_frozen(file: Window) -> Contents:
@@ -52,31 +49,19 @@ def graph_ends(nodes: Sequence[Message]) -> tuple[tuple[TensorSpec, ...], tuple[
 
 
 def _placeholder(node: Message) -> TensorSpec:
-    kind = _attribute(node, "dtype").integer(6)
-    shape = _attribute(node, "shape")
+    kind = attribute(node, "dtype").integer(6)
+    shape = attribute(node, "shape")
     known = shape.all(7) and not shape.message(7).integer(3)
     return TensorSpec(
         node.text(1), DATA_TYPES.get(kind, ""), tensor_shape(shape.message(7)) if known else None
     )
 
 
-def _attribute(node: Message, name: str) -> Message:
-    """The AttrValue of a node's attribute, an empty one if it has none of that name."""
-    found = (each.message(2) for each in node.messages(5) if each.text(1) == name)
-    return next(found, Message(memoryview(b"")))
-
-
 def _weights(nodes: Sequence[Message]) -> Iterator[Numbers]:
     for node in nodes:
         if node.text(2) == "Const":
-            tensor = _attribute(node, "value").message(8)
+            tensor = attribute(node, "value").message(8)
             kind = data_type(tensor.integer(1))
             shape = tensor_shape(tensor.message(2)) or ()
             count = math.prod(size if isinstance(size, int) else 0 for size in shape)
-            yield Numbers(kind, count, count * _bytes_of(kind))
-
-
-def _bytes_of(kind: str) -> int:
-    """Bytes of one element of a type, 0 where that is not fixed."""
-    bits = next((bits for bits in reversed(_BITS) if kind.endswith(bits)), None)
-    return _SIZES.get(kind) or (int(bits) // 8 if bits else 0)
+            yield Numbers(kind, count, count * bytes_of(kind))

@@ -17,9 +17,13 @@ __all__ = [
     "MetaGraph",
     "SavedModelDescription",
     "Signature",
+    "attribute",
+    "bytes_of",
     "count_operations",
+    "data_type",
     "describe_saved_model",
     "read_saved_model",
+    "tensor_shape",
 ]
 
 DATA_TYPES: Mapping[int, str] = {
@@ -54,6 +58,9 @@ DATA_TYPES: Mapping[int, str] = {
 """TensorFlow's `DataType` numbers; a reference type is the same number plus 100."""
 
 _RANK = 254
+
+_SIZES = {"bool": 1, "bfloat16": 2, "int8": 1, "uint8": 1, "qint8": 1, "quint8": 1}
+_BITS = ("8", "16", "32", "64", "128")
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,18 @@ class SavedModelDescription:
 def data_type(number: int) -> str:
     """The name of a TensorFlow `DataType`; unknown numbers stay visible as `type 99`."""
     return DATA_TYPES.get(number % 100, f"type {number}")
+
+
+def bytes_of(kind: str) -> int:
+    """Bytes of one element of a type by its name, 0 where that is not fixed."""
+    bits = next((bits for bits in reversed(_BITS) if kind.endswith(bits)), None)
+    return _SIZES.get(kind) or (int(bits) // 8 if bits else 0)
+
+
+def attribute(node: Message, name: str) -> Message:
+    """The `AttrValue` of a `NodeDef`'s attribute, an empty one if it has none of that name."""
+    found = (each.message(2) for each in node.messages(5) if each.text(1) == name)
+    return next(found, Message(memoryview(b"")))
 
 
 def tensor_shape(shape: Message) -> tuple[int | None, ...] | None:

@@ -1,6 +1,5 @@
 """TensorFlow SavedModel as a format: a directory with `saved_model.pb` and its variables."""
 
-import math
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -19,20 +18,13 @@ from ovms_converter.formats.saved_model import (
     describe_saved_model,
     read_saved_model,
 )
+from ovms_converter.formats.tensorflow_weights import VARIABLES, variables
 from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.words import naming, shown
 
-__all__ = ["BOOKKEEPING", "SAVED_MODEL", "SavedModelFormat", "serving_signature"]
+__all__ = ["SAVED_MODEL", "SavedModelFormat", "served_graph", "served_tensors", "serving_signature"]
 
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
-_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
-BOOKKEEPING = (
-    "_CHECKPOINTABLE_OBJECT_GRAPH",
-    "save_counter",
-    "optimizer/",
-    "/.OPTIMIZER_SLOT/",
-    "keras_api/",
-)
 
 _WHOLE = "a SavedModel is whole only with its `variables` directory: store it again with everything below it"
 
@@ -45,6 +37,19 @@ def serving_signature(graphs: tuple[MetaGraph, ...]) -> Signature | None:
         if found.name == "serving_default":
             return found
     return public[0] if len(public) == 1 else None
+
+
+def served_graph(graphs: tuple[MetaGraph, ...]) -> MetaGraph:
+    """The graph that a server uses: the one tagged `serve` and nothing else, or the first."""
+    return next((each for each in graphs if set(each.tags) == {"serve"}), graphs[0])
+
+
+def served_tensors(graph: MetaGraph) -> list[str]:
+    """The graph tensors that the signature gives which a server uses, else those of all public signatures."""
+    public = [each for each in graph.signatures if not each.name.startswith("__") and each.outputs]
+    chosen = serving_signature((graph,))
+    signatures = [chosen] if chosen else public
+    return [tensor for signature in signatures for tensor in signature.output_tensors.values()]
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,12 @@ class SavedModelFormat:
         for sample in tree.named("saved_model.pb"):
             directory = posixpath.dirname(sample.path)
             prefix = posixpath.join(directory, "variables/variables.")
-            variables = (path for path in tree.below(directory) if path.startswith(prefix))
+            stored = (path for path in tree.below(directory) if path.startswith(prefix))
             place = f"`{directory}`" if directory else "the directory"
             yield SourceModel(
                 self.name,
                 directory,
-                tuple(sorted((sample.path, *variables))),
+                tuple(sorted((sample.path, *stored))),
                 "saved_model",
                 f"{place} holds a `saved_model.pb`",
             )
@@ -104,15 +109,15 @@ class SavedModelFormat:
         with naming(posixpath.join(model.path, "saved_model.pb")):
             if index.is_file():
                 mapped(graph, read_saved_model)
-                variables = 0
+                unknown = 0
             else:
                 used = mapped(graph, describe_saved_model).operations
-                variables = sum(used.get(name, 0) for name in _VARIABLES)
+                unknown = sum(used.get(name, 0) for name in VARIABLES)
         if index.is_file():
             self._check_variables(index, named)
-        elif variables:
+        elif unknown:
             raise CorruptModelError(
-                f"the SavedModel has {variables} variables, and `{named}` is missing", hint=_WHOLE
+                f"the SavedModel has {unknown} variables, and `{named}` is missing", hint=_WHOLE
             )
         return ()
 
@@ -136,7 +141,7 @@ class SavedModelFormat:
         path = posixpath.join(model.path, "saved_model.pb")
         with naming(path):
             found = describe_saved_model(memoryview(tree.files.read(path)))
-        parameters, size = _count_parameters(tree, model)
+        parameters, size = _count_parameters(tree, model, found.meta_graphs)
         chosen = serving_signature(found.meta_graphs)
         return ModelDescription(
             format=self.name,
@@ -170,20 +175,18 @@ def _signatures(
     return named
 
 
-def _count_parameters(tree: Tree, model: SourceModel) -> tuple[int | None, int | None]:
-    """Elements and bytes of the variables without an optimizer's; (None, None) if the index does not tell."""
-    path = posixpath.join(model.path, "variables/variables.index")
-    if path not in tree:
-        return 0, 0
+def _count_parameters(
+    tree: Tree, model: SourceModel, graphs: tuple[MetaGraph, ...]
+) -> tuple[int | None, int | None]:
+    """Elements and bytes of the variables that are served; (None, None) if they are not told."""
+    graph = served_graph(graphs)
     try:
-        checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
+        found = variables(tree, model.path, graph, served_tensors(graph))
     except CorruptModelError:
-        checkpoint = None
-    if checkpoint is None:
+        found = None
+    if found is None:
         return None, None
-    kept = [stored for stored in checkpoint.tensors if not any(part in stored.name for part in BOOKKEEPING)]
-    elements = sum(math.prod(size or 0 for size in stored.shape or ()) for stored in kept)
-    return elements, sum(stored.size for stored in kept)
+    return sum(each.elements for each in found), sum(each.bytes for each in found)
 
 
 SAVED_MODEL = SavedModelFormat()

@@ -9,16 +9,16 @@ from pathlib import Path
 from ovms_converter import formats
 from ovms_converter.coverage import Operations, onnx_operations, served_operations
 from ovms_converter.formats.base import SourceModel
-from ovms_converter.formats.checkpoint import read_checkpoint
 from ovms_converter.formats.native import NativeFormat
 from ovms_converter.formats.onnx_graph import weights
 from ovms_converter.formats.outline import onnx_outline
 from ovms_converter.formats.saved_model import MetaGraph, Signature, read_saved_model
-from ovms_converter.formats.tensorflow import BOOKKEEPING, serving_signature
+from ovms_converter.formats.tensorflow import served_graph, served_tensors, serving_signature
+from ovms_converter.formats.tensorflow_weights import variables
 from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.wire import Message
 from ovms_converter.formats.words import naming
-from ovms_converter.inspection.forecast import elements, weight_kinds
+from ovms_converter.inspection.forecast import weight_kinds
 from ovms_converter.inspection.report import WeightKind
 
 __all__ = ["Details", "companions", "details"]
@@ -81,17 +81,13 @@ def _saved_model(tree: Tree, model: SourceModel) -> Details:
     path = posixpath.join(model.path, "saved_model.pb")
     with naming(path):
         graphs = read_saved_model(memoryview(tree.files.read(path)))
-        graph = next((each for each in graphs if set(each.tags) == {"serve"}), graphs[0])
+        graph = served_graph(graphs)
         signatures = [each for each in graph.signatures if not each.name.startswith("__") and each.outputs]
-        chosen = serving_signature((graph,))
-        options, advice = _choice(graphs, graph, signatures, chosen)
-        tensors = [
-            tensor
-            for signature in ([chosen] if chosen else signatures)
-            for tensor in signature.output_tensors.values()
-        ]
+        options, advice = _choice(graphs, graph, signatures, serving_signature((graph,)))
+        tensors = served_tensors(graph)
         operations = served_operations(graph, tensors)
-    return Details(operations, _variables(tree, model), options, advice)
+    kinds = weight_kinds(variables(tree, model.path, graph, tensors) or ())
+    return Details(operations, kinds, options, advice)
 
 
 def _native(row: NativeFormat, tree: Tree, model: SourceModel) -> Details | None:
@@ -128,18 +124,6 @@ def _choice(
             f"the signature `{chosen.name}` is converted; `--signature` chooses another of {len(signatures)}"
         )
     return tuple(options) if signatures else None, tuple(advice)
-
-
-def _variables(tree: Tree, model: SourceModel) -> tuple[WeightKind, ...]:
-    """The variables by type, without an optimizer's and a checkpoint's book-keeping."""
-    path = posixpath.join(model.path, "variables/variables.index")
-    if path not in tree:
-        return ()
-    with naming(path):
-        checkpoint = read_checkpoint(memoryview(tree.files.read(path)))
-    stored = checkpoint.tensors if checkpoint else ()
-    kept = (each for each in stored if not any(part in each.name for part in BOOKKEEPING))
-    return weight_kinds((each.type, elements(each.shape), each.size) for each in kept)
 
 
 _READERS: Mapping[str, Callable[[Tree, SourceModel], Details]] = {
