@@ -2,7 +2,8 @@
 from it.
 
 parameter.py      what a parameter is
-honoured.py       those that do something
+run.py            those of a run: locations, verification, publishing
+conversion.py     those that say what becomes of the model
 compatibility.py  Model Optimizer's that change nothing, or are refused
 placeholders.py   values that a workflow system did not fill in
 """
@@ -11,8 +12,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ovms_converter.parameters.compatibility import COMPATIBILITY
-from ovms_converter.parameters.honoured import LOCATIONS, PRECISION, PREPROCESSING, RESULT, SHAPES
+from ovms_converter.parameters.conversion import PRECISION, PREPROCESSING, SHAPES
 from ovms_converter.parameters.parameter import Group, Kind, Parameter, Support
+from ovms_converter.parameters.run import LOCATIONS, RESULT
 
 __all__ = ["PARAMETERS", "Group", "Kind", "Parameter", "Support", "by_name"]
 

@@ -2,6 +2,7 @@
 
 story.py    what is told: the values of a record, and what a listing and a run add to them
 page.py     the page, section by section
+head.py     its head
 charts.py   its pictures, as inline SVG
 serving.py  the command that serves the model
 markup.py   HTML in which a text cannot become markup

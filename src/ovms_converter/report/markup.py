@@ -2,8 +2,9 @@
 
 import html
 import re
+from collections.abc import Sequence
 
-__all__ = ["Html", "join", "prose", "tag"]
+__all__ = ["Html", "capital", "counted", "join", "prose", "table", "tag"]
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
@@ -48,3 +49,47 @@ def prose(text: str) -> Html:
     """
     parts = _CODE.split(text)
     return join(*(tag("code", part) if number % 2 else part for number, part in enumerate(parts)))
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    numbers: Sequence[int] = (),
+    class_: str | None = None,
+) -> Html:
+    """A table whose first column names the rows; `numbers` are the columns that are set to the right."""
+
+    def cell(name: str, column: int, text: str, scope: str | None) -> Html:
+        return tag(name, text, scope=scope, class_="number" if column in numbers else None)
+
+    return tag(
+        "table",
+        tag("caption", title) if title else "",
+        tag("thead", tag("tr", *(cell("th", at, text, "col") for at, text in enumerate(columns)))),
+        tag(
+            "tbody",
+            *(
+                tag(
+                    "tr",
+                    *(
+                        cell("td" if at else "th", at, text, None if at else "row")
+                        for at, text in enumerate(row)
+                    ),
+                )
+                for row in rows
+            ),
+        ),
+        class_=class_,
+    )
+
+
+def counted(number: int, word: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case, and no other changed."""
+    return text[:1].upper() + text[1:]

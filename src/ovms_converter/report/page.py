@@ -8,9 +8,9 @@ from string import Template
 
 from ovms_converter._version import __version__
 from ovms_converter.engine.job import Timing
-from ovms_converter.formats import FORMATS
 from ovms_converter.report.charts import bars, differences, distributions
-from ovms_converter.report.markup import Html, join, prose, tag
+from ovms_converter.report.head import head, source_title
+from ovms_converter.report.markup import Html, capital, counted, join, prose, table, tag
 from ovms_converter.report.serving import ask_command, serve_command
 from ovms_converter.report.story import File, Story
 from ovms_converter.units import duration, milliseconds, size
@@ -37,82 +37,12 @@ def render(story: Story) -> str:
         title=join(f"{story.name}, version {story.version}"),
         style=style,
         style_digest=f"sha256-{digest}",
-        body=join(_head(story), tag("main", *_sections(story)), _foot(story)),
+        body=join(head(story), tag("main", *_sections(story)), _foot(story)),
     )
 
 
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _head(story: Story) -> Html:
-    published = story.published
-    when = f" · published {published.day} {published:%B %Y, %H:%M %Z}" if published else ""
-    return tag(
-        "header",
-        tag("p", f"Model conversion report · version {story.version}{when}", class_="eyebrow"),
-        tag("h1", story.name),
-        _facts(story),
-        _notice(story),
-    )
-
-
-def _facts(story: Story) -> Html:
-    """The answers to what is asked first."""
-    facts = [
-        ("Verified", _verdict(story), story.verification),
-        ("Converted from", _capital(_format(story)), ""),
-        ("Published size", size(story.result_bytes), _change(story)),
-        ("Needs", f"OpenVINO {story.minimum_openvino}" if story.minimum_openvino else "", "or later"),
-        ("Took", duration(story.run.seconds) if story.run else "", story.run.result if story.run else ""),
-    ]
-    return tag(
-        "dl",
-        *(
-            tag("div", tag("dt", name), tag("dd", value, tag("small", prose(more)) if more else ""))
-            for name, value, more in facts
-            if value
-        ),
-        class_="facts",
-    )
-
-
-def _verdict(story: Story) -> str:
-    if not story.verification or story.verification.startswith("not verified"):
-        return "✗ No"
-    return "✓ Compared with its source" if story.comparison else "✓ Loaded"
-
-
-def _format(story: Story) -> str:
-    """What a sentence calls the source, as "an ONNX model"."""
-    titles = {each.name: each.title for each in FORMATS}
-    return titles.get(story.source_format, story.source_format)
-
-
-def _change(story: Story) -> str:
-    """How the size changed, in words."""
-    before, after = story.source_bytes, story.result_bytes
-    if not before or not after:
-        return ""
-    share = round(100 * (after - before) / before)
-    if not share:
-        return f"as large as its source, {size(before)}"
-    return f"{abs(share)} % {'smaller' if share < 0 else 'larger'} than its source"
-
-
-def _notice(story: Story) -> Html:
-    """What a reader should know before anything else."""
-    faults = [f"`{file.path}` is not what was published: {file.fault}" for file in story.files if file.fault]
-    lines = [*faults, *story.notes]
-    if not lines:
-        return join()
-    return tag(
-        "section",
-        tag("h2", f"⚠ {'One thing' if len(lines) == 1 else f'{len(lines)} things'} to know", id="notes"),
-        tag("ul", *(tag("li", prose(line)) for line in lines)),
-        class_="notice",
-        aria_labelledby="notes",
-    )
 
 
 def _sections(story: Story) -> Iterator[Html]:
@@ -148,8 +78,8 @@ def _flow(story: Story) -> Html:
             tag("p", story.source_url, class_="place"),
             tag(
                 "p",
-                tag("strong", _capital(_format(story))),
-                f", {_count(count, 'file')}, {size(story.source_bytes)}",
+                tag("strong", capital(source_title(story))),
+                f", {counted(count, 'file')}, {size(story.source_bytes)}",
             ),
             tag("p", prose(story.evidence), class_="muted"),
             class_="card",
@@ -162,7 +92,7 @@ def _flow(story: Story) -> Html:
             tag(
                 "p",
                 tag("strong", f"Version {story.version}"),
-                f", {_count(len(story.files), 'file')}, {size(story.result_bytes)}",
+                f", {counted(len(story.files), 'file')}, {size(story.result_bytes)}",
             ),
             tag("p", "a newer version lies beside it", class_="muted") if not story.newest else "",
             class_="card",
@@ -181,7 +111,7 @@ def _ports(story: Story) -> Iterator[Html]:
     for title, ports in (("Inputs", story.inputs), ("Outputs", story.outputs)):
         rows = [[tag("code", port.name), tag("code", port.type), tag("code", port.shape)] for port in ports]
         if rows:
-            yield _table(title, ["Name", "Type", "Shape"], rows, class_="ports")
+            yield table(title, ["Name", "Type", "Shape"], rows, class_="ports")
     yield tag("p", "In a shape, ", tag("code", "?"), " stands for any size.", class_="legend")
 
 
@@ -195,7 +125,7 @@ def _serving(story: Story) -> Iterator[Html]:
 
 
 def _verification(story: Story) -> Iterator[Html]:
-    yield tag("p", prose(f"{_capital(story.verification)}."))
+    yield tag("p", prose(f"{capital(story.verification)}."))
     yield tag("figure", differences(story.comparison))
     rows = [
         [
@@ -207,7 +137,7 @@ def _verification(story: Story) -> Iterator[Html]:
         for each in story.comparison
     ]
     columns = ["Output", "Absolute", "Relative", "Cosine"]
-    yield _table("Largest differences and smallest cosine of all samples", columns, rows, numbers=(1, 2, 3))
+    yield table("Largest differences and smallest cosine of all samples", columns, rows, numbers=(1, 2, 3))
     yield tag("p", "Where the source's value is near zero, a relative difference is large.", class_="legend")
 
 
@@ -218,9 +148,9 @@ def _operations(story: Story) -> Iterator[Html]:
         left = list(counts.values())[_OPERATIONS:]
         rows = [(name, float(count), f"{count:,}") for name, count in shown]
         if left:
-            rows.append((f"{_count(len(left), 'other type')}", float(sum(left)), f"{sum(left):,}"))
+            rows.append((f"{counted(len(left), 'other type')}", float(sum(left)), f"{sum(left):,}"))
         if rows:
-            yield tag("h3", f"{title}: {_count(sum(counts.values()), 'operation')}")
+            yield tag("h3", f"{title}: {counted(sum(counts.values()), 'operation')}")
             yield bars(rows, f"Operations {title.lower()}")
 
 
@@ -229,7 +159,7 @@ def _parameters(story: Story) -> Iterator[Html]:
         [tag("code", each.name), tag("code", each.value), _ORIGINS.get(each.origin, each.origin)]
         for each in story.parameters
     ]
-    yield _table("", ["Given", "Value", "Where"], rows)
+    yield table("", ["Given", "Value", "Where"], rows)
     yield tag("p", "Everything else had its default.", class_="legend")
     if story.without_effect:
         yield tag("h3", "Accepted, and changing nothing")
@@ -268,12 +198,12 @@ def _times(story: Story) -> Iterator[Html]:
 
 
 def _files(story: Story) -> Iterator[Html]:
-    yield _file_table("Read", story.source_files)
-    yield _file_table("Published", story.files)
+    yield _filetable("Read", story.source_files)
+    yield _filetable("Published", story.files)
     yield tag("p", "A click selects the whole SHA-256, of which the first digits are shown.", class_="legend")
 
 
-def _file_table(title: str, entries: Sequence[File]) -> Html:
+def _filetable(title: str, entries: Sequence[File]) -> Html:
     rows = [
         [
             join(
@@ -284,7 +214,7 @@ def _file_table(title: str, entries: Sequence[File]) -> Html:
         ]
         for file in entries
     ]
-    return _table(title, ["Name", "Size", "SHA-256"], rows, numbers=(1,), class_="files") if rows else join()
+    return table(title, ["Name", "Size", "SHA-256"], rows, numbers=(1,), class_="files") if rows else join()
 
 
 def _made(story: Story) -> Iterator[Html]:
@@ -296,7 +226,7 @@ def _made(story: Story) -> Iterator[Html]:
         rows.append(["Fingerprint", tag("code", story.fingerprint)])
     if story.signed_by:
         rows.append(["Signed with the key (not checked here)", tag("code", story.signed_by)])
-    yield _table("", ["What", "Which"], rows)
+    yield table("", ["What", "Which"], rows)
 
 
 def _foot(story: Story) -> Html:
@@ -308,45 +238,3 @@ def _foot(story: Story) -> Html:
             "It holds all of this for programs.",
         ),
     )
-
-
-def _table(
-    title: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    numbers: Sequence[int] = (),
-    class_: str | None = None,
-) -> Html:
-    """A table whose first column names the rows; `numbers` are the columns that are set to the right."""
-
-    def cell(name: str, column: int, text: str, scope: str | None) -> Html:
-        return tag(name, text, scope=scope, class_="number" if column in numbers else None)
-
-    return tag(
-        "table",
-        tag("caption", title) if title else "",
-        tag("thead", tag("tr", *(cell("th", at, text, "col") for at, text in enumerate(columns)))),
-        tag(
-            "tbody",
-            *(
-                tag(
-                    "tr",
-                    *(
-                        cell("td" if at else "th", at, text, None if at else "row")
-                        for at, text in enumerate(row)
-                    ),
-                )
-                for row in rows
-            ),
-        ),
-        class_=class_,
-    )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
