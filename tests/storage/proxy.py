@@ -19,11 +19,12 @@ class Fault:
     `after`   bytes of an answer that pass first: small answers, such as listings, never get there
     `kind`    cut (reset), truncate (orderly end), stall (silence), flip (one bit), 503, longer, shorter (a
               wrong Content-Length), lost (the request arrives, its answer does not), flip-sent (one bit of a
-              request, at `after`), answer (another answer than the server's)
-    `method`  of the requests that `503`, `answer`, `lost` and `flip-sent` hit; `spared` is how many of them
-              pass first
-    `target`  what the path and query of requests that get another answer hold
-    `then`    the fault that follows a break
+              request, at `after`), answer (another answer than the server's), mute (the request is read and
+              never answered)
+    `method`  of the requests that `503`, `answer`, `mute`, `lost` and `flip-sent` hit; `spared` is how many
+              of them pass first
+    `target`  what the path and query of requests that get another answer, or none, hold
+    `then`    the fault that follows a break or a silence
     """
 
     kind: str
@@ -125,6 +126,10 @@ class _Connection:
                 if fault.kind in ("503", "answer") and meant and fault.strikes():
                     with contextlib.suppress(OSError):
                         self._client.sendall(fault.answer)
+                    break
+                if fault.kind == "mute" and meant and fault.strikes():
+                    self._proxy.fault = fault.then or fault
+                    self._stopped.wait()
                     break
             place = fault.after - self._taken
             self._taken += len(data)

@@ -11,14 +11,13 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, ConverterError, UnavailableError
-from ovms_converter.storage.background import all_of
+from ovms_converter.storage.background import all_of, in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, PARTS_AT_ONCE, ObstoreBucket
 from ovms_converter.storage.clients import connections
@@ -36,6 +35,7 @@ _VERSION = "2021-12-02"
 _LASTS = timedelta(days=1)
 _TRIES = 6
 _CONNECTIONS = 24
+"""As many as files come at once."""
 
 SignedUrl = Callable[[str, str], Awaitable[str]]
 """HTTP method and key → URL with what allows this request; further fields of a query can be added to it."""
@@ -64,8 +64,6 @@ class AzureContainer(ObstoreBucket):
         self._advice = advice
         self._asks_from = asks_from
         self._http = connections(names.endpoint, network, _CONNECTIONS)
-        # As many files as come at once are asked for at once: the loop's own threads are fewer.
-        self._threads = ThreadPoolExecutor(_CONNECTIONS, "azure")
 
     async def md5(self, key: str, entry: Entry) -> str | None:
         """See `Bucket.md5`: the blob's property, which the service makes of all that is stored by one
@@ -137,12 +135,9 @@ class AzureContainer(ObstoreBucket):
         tries: int = _TRIES,
     ) -> "BaseHTTPResponse":
         """The answer to one request, repeated where that may help."""
-        loop = asyncio.get_running_loop()
         for attempt in range(tries):
             try:
-                return await loop.run_in_executor(
-                    self._threads, self._once_asked, url, method, key, headers, body
-                )
+                return await in_thread(self._once_asked, url, method, key, headers, body)
             except UnavailableError:  # noqa: PERF203 - a network is slower than a try
                 if attempt == tries - 1:
                     raise

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ovms_converter.storage.native_threads import rest_before_exit
 
-__all__ = ["all_of", "run"]
+__all__ = ["all_of", "in_thread", "run"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _LOOK_UP_SECONDS = 0.2
 
@@ -65,6 +66,37 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """The result of a call that waits for a server, made in a thread that nobody waits for.
+
+    Whoever is cancelled meanwhile goes on at once, and the process ends without it: of an executor's threads
+    both would wait until the server's silence has lasted too long.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(cast("T", result))
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = function(*args, **named)
+        except Exception as error:  # noqa: BLE001 (it is raised where the result is awaited)
+            failure = error
+        # Of a loop that has closed meanwhile, nobody awaits it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell, result, failure)
+
+    threading.Thread(target=work, name="storage-request", daemon=True).start()
+    return await answer
 
 
 async def all_of(jobs: Sequence[Coroutine[Any, Any, Any]]) -> None:

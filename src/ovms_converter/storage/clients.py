@@ -2,7 +2,6 @@
 ask.
 """
 
-import asyncio
 import contextlib
 import ipaddress
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovms_converter._version import __version__
+from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.http_connection import add_authorities, through
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.network import Network
@@ -108,7 +108,7 @@ def probe_encryption(
             url = await sign_async(store, "HEAD", key, timedelta(minutes=5))
         except BaseError:
             return False
-        return await asyncio.to_thread(_has_plain_etag, url, network)
+        return await in_thread(_has_plain_etag, url, network)
 
     return etag_is_md5
 

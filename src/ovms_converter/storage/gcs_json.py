@@ -23,6 +23,7 @@ from ovms_converter.errors import (
     NotFoundError,
     UnavailableError,
 )
+from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import CHUNK
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames
@@ -100,7 +101,7 @@ class JsonBucket:
                 raise SourceChangedError(
                     f"`{self.names.bucket}/{key}` changed while it was read", hint="run again"
                 )
-            while data := await asyncio.to_thread(self._chunk, answer, chunk):
+            while data := await in_thread(self._chunk, answer, chunk):
                 yield data
         finally:
             answer.close()
@@ -179,7 +180,7 @@ class JsonBucket:
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = await asyncio.to_thread(
+            answer = await in_thread(
                 self._http.request, method, self.names.endpoint + path, redirect=False, **more
             )
         except HTTPError:
@@ -216,7 +217,7 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if chunk := await asyncio.to_thread(self._chunk):
+        if chunk := await in_thread(self._chunk):
             return chunk
         raise StopAsyncIteration
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from ovms_converter.errors import (
     AlreadyExistsError,
     ConverterError,
+    InterruptedRunError,
     LocationError,
     NotFoundError,
     UnavailableError,
@@ -28,6 +29,8 @@ __all__ = ["Original", "Publication"]
 
 UPLOAD_TRIES = 3
 CLEAN_UP_SECONDS = 10
+STOPPED_SECONDS = 1
+"""The same for who was told to end: a person waits, or a cluster that kills before long."""
 IN_MEMORY = 32 << 20
 """Up to this size a file is stored by one request, which is what a condition needs."""
 
@@ -89,8 +92,10 @@ class Publication:
             with contextlib.suppress(ConverterError):
                 await self._bucket.delete(self._written[::-1])
 
+        stopped = isinstance(error, InterruptedRunError) or not isinstance(error, Exception)
+        seconds = STOPPED_SECONDS if stopped else CLEAN_UP_SECONDS
         with contextlib.suppress(asyncio.TimeoutError):
-            background.run(lambda: asyncio.wait_for(remove(), CLEAN_UP_SECONDS))
+            background.run(lambda: asyncio.wait_for(remove(), seconds))
 
     async def _store(self, key: str, *, only_if_absent: bool) -> None:
         """Store one file and see that it is there whole."""

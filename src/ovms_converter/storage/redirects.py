@@ -12,12 +12,12 @@ is named, and so does Azure's shared access signature, in the `Referer`. Three t
   to what is signed, except through a proxy that the user names.
 """
 
-import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 
 from ovms_converter.errors import LocationError
+from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.clients import ask, connections
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.network import Network
@@ -75,7 +75,7 @@ class FirstRead:
         """Ask before `key` is read. Raises `LocationError` for a redirect to another host, port or scheme."""
         if self._key not in _ASKED:
             url = await self._signed(key)
-            await asyncio.to_thread(_once, lambda: self._look(url), *self._key)
+            await in_thread(_once, lambda: self._look(url), *self._key)
 
     def _look(self, url: str) -> None:
         from urllib3.exceptions import HTTPError
