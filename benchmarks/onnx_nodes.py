@@ -33,19 +33,19 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would open a socket at the import
 
-import ml_dtypes  # noqa: E402
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
-import onnx  # noqa: E402
-import onnx.reference  # noqa: E402
-import onnxruntime  # noqa: E402, F401 - loaded once, before the forks
-import openvino as ov  # noqa: E402
-from onnx import numpy_helper  # noqa: E402
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.reference
+import onnxruntime  # noqa: F401 - loaded once, before the forks
+import openvino as ov
+from onnx import numpy_helper
 
-import ovms_converter  # noqa: E402
-from ovms_converter.engine import process  # noqa: E402
-from ovms_converter.engine.worker import serve  # noqa: E402
-from ovms_converter.errors import ConverterError, InternalError  # noqa: E402
+import ovms_converter
+from ovms_converter.engine import process
+from ovms_converter.engine.worker import serve
+from ovms_converter.errors import ConverterError, InternalError
 
 Array = npt.NDArray[Any]
 Record = dict[str, Any]

@@ -109,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.serve(page, headers)
 
-    do_POST = do_GET  # noqa: N815
-    do_PUT = do_GET  # noqa: N815
+    do_POST = do_GET
+    do_PUT = do_GET
 
     def do_HEAD(self) -> None:
         self.plain(403, b"")

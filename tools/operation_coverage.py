@@ -24,10 +24,10 @@ from typing import TypedDict
 
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # it would open a socket at the import
 
-import openvino  # noqa: E402
-from openvino.frontend import FrontEnd, FrontEndManager  # noqa: E402
+import openvino
+from openvino.frontend import FrontEnd, FrontEndManager
 
-from ovms_converter.formats.wire import bytes_field, varint_field  # noqa: E402
+from ovms_converter.formats.wire import bytes_field, varint_field
 
 __all__ = ["DATA", "Question", "ask", "derive"]
 

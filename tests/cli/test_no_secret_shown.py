@@ -41,7 +41,7 @@ class Echo(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(said)
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

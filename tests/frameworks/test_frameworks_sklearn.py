@@ -17,8 +17,8 @@ from ovms_converter.optimizer.conversion import convert
 sklearn = pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 skops_io = pytest.importorskip("skops.io")
-import joblib  # noqa: E402
-from sklearn import (  # noqa: E402
+import joblib
+from sklearn import (
     compose,
     decomposition,
     ensemble,
@@ -33,7 +33,7 @@ from sklearn import (  # noqa: E402
     tree,
 )
 
-from ovms_converter.frameworks import sklearn as driver  # noqa: E402
+from ovms_converter.frameworks import sklearn as driver
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 Array = npt.NDArray[Any]

@@ -18,7 +18,7 @@ from ovms_converter.frameworks.base import Exported, ExportJob
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 nn = torch.nn
 
-from ovms_converter.frameworks import torch as room  # noqa: E402 - needs PyTorch
+from ovms_converter.frameworks import torch as room
 
 pytestmark = [
     pytest.mark.slow,

@@ -87,7 +87,7 @@ def replayed(version: str) -> Iterator[Recorded]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_POST = do_GET  # noqa: N815
+        do_POST = do_GET
 
     with run_handler(Handler) as port:
         recorded.url = f"http://127.0.0.1:{port}"

@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(403, b"")
 
-    do_HEAD = do_PUT = do_GET  # noqa: N815
+    do_HEAD = do_PUT = do_GET
 
     def answer(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from pathlib import Path
 from unittest import mock
@@ -25,6 +25,7 @@ from ovms_converter.request import Given, build_request
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.http_head import Head
 from ovms_converter.storage.http_url import HttpUrl
+from ovms_converter.storage.location import Location
 from ovms_converter.storage.objectstore import ObjectSource
 from ovms_converter.storage.store_errors import SourceChangedError, StoreNames
 
@@ -299,7 +300,9 @@ class Reader:
         self.bucket = bucket
 
     def acquisition(self) -> Acquisition:
-        opened = lambda location, environ: ObjectSource(location, self.bucket)  # noqa: E731
+        def opened(location: Location, environ: Mapping[str, str]) -> ObjectSource:
+            return ObjectSource(location, self.bucket)
+
         with mock.patch.object(acquisition, "open_source", opened):
             return Acquisition(self.request, {})
 

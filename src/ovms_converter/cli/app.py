@@ -122,7 +122,7 @@ def _first_settings(argv: Sequence[str]) -> Settings:
     return Settings(document="--json" in argv, log_format="json" if logs_json else "text")
 
 
-def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:  # noqa: ARG001 - as above
+def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
     from importlib.metadata import version

@@ -74,7 +74,7 @@ def _wrapped(text: str, indent: str = "") -> str:
     )
 
 
-def _show_help(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+def _show_help(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
         ctx.ensure_object(Session).output.result(ctx.get_help())
         ctx.exit()

@@ -23,7 +23,7 @@ def signals_as_errors() -> Iterator[None]:
     """
     stopped_at: float | None = None
 
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def stop(number: int, _frame: FrameType | None) -> None:
         nonlocal stopped_at
         if stopped_at is None:
             stopped_at = time.monotonic()

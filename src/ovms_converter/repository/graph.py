@@ -207,7 +207,7 @@ class _Reader:
         if self._text is not None:
             self._text.append(text)
 
-    def _refuse_doctype(self, *declaration: object) -> None:  # noqa: ARG002
+    def _refuse_doctype(self, *_declaration: object) -> None:
         raise ValueError("it declares a document type, which no IR does")
 
 
