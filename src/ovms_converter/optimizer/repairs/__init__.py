@@ -7,6 +7,7 @@ installed one does not.
 from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repair, by_operation
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
+from ovms_converter.optimizer.repairs.divide_rounding import DIVIDE_ROUNDING
 from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
 from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
@@ -22,6 +23,7 @@ from ovms_converter.optimizer.repairs.onnx_early import (
 from ovms_converter.optimizer.repairs.onnx_first import FIRST
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
+from ovms_converter.optimizer.repairs.onnx_quantize import DYNAMIC_QUANTIZE, QUANTIZE
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.onnx_refused import ROI_ALIGN_MAX
@@ -59,6 +61,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     CUM_PROD,
     DEFORM_CONV,
     DET,
+    DYNAMIC_QUANTIZE,
     DYNAMIC_SLICE,
     LINEAR_ATTENTION,
     MAX_POOL,
@@ -67,6 +70,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     MOD,
     NLL_LOSS,
     P_RELU,
+    QUANTIZE,
     RESIZE,
     ROI_ALIGN_MAX,
     ROI_ALIGN,
@@ -79,6 +83,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
 GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     CHANNELS_AFTER_REDUCE,
     COMPARISONS_OF_NAN,
+    DIVIDE_ROUNDING,
     LRN_BIAS,
     TILE_REPEATS,
     TOPK_TIES,
