@@ -40,6 +40,7 @@ from ovms_converter.optimizer.repairs.onnx_spatial import (
     ROI_ALIGN,
 )
 from ovms_converter.optimizer.repairs.onnx_state import CAUSAL_CONV, LINEAR_ATTENTION, TENSOR_SCATTER
+from ovms_converter.optimizer.repairs.slice_ends import SLICE_ENDS
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from ovms_converter.optimizer.repairs.topk_ties import TOPK_TIES
 
@@ -85,6 +86,7 @@ GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     COMPARISONS_OF_NAN,
     DIVIDE_ROUNDING,
     LRN_BIAS,
+    SLICE_ENDS,
     TILE_REPEATS,
     TOPK_TIES,
 )
