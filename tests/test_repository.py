@@ -289,7 +289,7 @@ def test_a_store_that_does_not_answer_is_not_taken_for_an_empty_one(
 def test_who_may_write_but_not_read_can_publish(
     repository: ModelRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: str) -> bytes:
+    def refused(path: str, limit: int = 0) -> bytes:
         raise AccessDeniedError("no access")
 
     monkeypatch.setattr(repository.destination, "read", refused)

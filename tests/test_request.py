@@ -52,6 +52,12 @@ def test_the_output_is_reported_as_it_was_given() -> None:
         ({"input_model": "s3://b/m", "memory_limit": "0"}, "memory_limit", "`0`"),
         ({"input_model": "s3://b/m", "memory_limit": "5XB"}, "memory_limit", "`5XB`"),
         ({"input_model": "s3://b/m", "memory_limit": "-1"}, "memory_limit", "`-1`"),
+        ({"input_model": "s3://b/m", "memory_limit": "4"}, "memory_limit", "4 bytes"),
+        ({"input_model": "s3://b/m", "batch": "${BATCH}"}, "batch", "${BATCH}"),
+        ({"input_model": "s3://b/m", "verify": "yes"}, "verify", "`yes`"),
+        ({"input_model": "s3://b/m", "data_type": "INT8"}, "data_type", "`INT8`"),
+        ({"input_model": "s3://b/m", "log_level": "LOUD"}, "log_level", "`LOUD`"),
+        ({"input_model": "s3://b/m", "weights": "fp8"}, "weights", "`fp8`"),
         ({"input_model": "s3://b/m", "tolerance": "0"}, "tolerance", "`0`"),
         ({"input_model": "s3://b/m", "tolerance": "1", "verify": "off"}, "tolerance", "compares nothing"),
         ({"input_model": "s3://b/m", "verify_data": "d.npz", "verify": "off"}, "verify_data", "runs nothing"),
@@ -69,6 +75,7 @@ def test_what_cannot_be_is_refused_by_name(values: dict[str, str], parameter: st
     with pytest.raises(RequestError) as refused:
         request(**values)
     assert said in refused.value.message
+    assert refused.value.hint
     if parameter:
         assert refused.value.parameter == parameter
 
@@ -101,6 +108,27 @@ def test_a_near_miss_is_suggested() -> None:
     with pytest.raises(RequestError) as refused:
         request(input_model="s3://b/m", mean_value="[1]")
     assert refused.value.hint == "did you mean `mean_values`?"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("input_format", "keras", "did you mean `keras.keras` or `keras.h5`?"),
+        ("input_format", "saved_model", "did you mean `tensorflow.saved_model`?"),
+        ("input_format", "tf", "without it, it is `auto`"),
+        ("data_type", "int8", "fewer bits are `weights`: `int8`"),
+        (
+            "batch",
+            "$(params.batch)",
+            "Tekton and Kubernetes leave what they do not know: declare the parameter",
+        ),
+        ("batch", "{{inputs.batch}}", "FuseML wants one space inside the braces"),
+    ],
+)
+def test_the_hint_is_what_to_write_instead(name: str, value: str, hint: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        request(input_model="s3://b/m", **{name: value})
+    assert hint in (refused.value.hint or "")
 
 
 def test_explicit_parameters_win_over_extra_args() -> None:

@@ -11,6 +11,7 @@ from ovms_converter.errors import RequestError
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.command_line import parse_extra_args
 from ovms_converter.optimizer.scanner import whole_number
+from ovms_converter.optimizer.suggestions import did_you_mean, listed
 from ovms_converter.optimizer.syntax import parse_flag, parse_number
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
 from ovms_converter.parameters.placeholders import check_filled_in
@@ -30,6 +31,8 @@ _MEMORY_UNITS = {"": 1, "b": 1} | {
     for base, rest in ((1000, ""), (1000, "b"), (1024, "i"), (1024, "ib"))
 }
 """Bytes in a unit, by its name in small letters: Kubernetes' and the usual ones."""
+_LEAST_MEMORY = 1 << 20
+"""Bytes; a smaller limit is a unit forgotten."""
 _FILE_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]*")
 _OPTIMIZER_NAMES = frozenset(parameter.name for parameter in PARAMETERS if parameter.optimizer)
 
@@ -162,14 +165,23 @@ def _check_value(parameter: Parameter, value: str) -> None:
         )
     if parameter.choices and not parameter.optimizer and value not in parameter.choices:
         choices = ", ".join(f"`{choice}`" for choice in parameter.choices)
-        near = difflib.get_close_matches(value, parameter.choices, n=1)
         raise RequestError(
             f"`{parameter.name}` is `{value}`; it is one of {choices}",
-            hint=f"did you mean `{near[0]}`?" if near else None,
+            hint=_nearest_choice(parameter, value),
             parameter=parameter.name,
         )
     if parameter.kind is Kind.FLAG:
         parse_flag(value, parameter.name)
+
+
+def _nearest_choice(parameter: Parameter, value: str) -> str:
+    parts = [choice for choice in parameter.choices if value.lower() in choice.lower().split(".")]
+    if parts:
+        return f"did you mean {listed(parts, 'or')}?"
+    known = f"for example `{parameter.example}`"
+    if parameter.default:
+        known = f"without it, it is `{parameter.default}`"
+    return did_you_mean(value, parameter.choices) or known
 
 
 def _stem(value: str) -> str | None:
@@ -212,7 +224,11 @@ def _version(value: str) -> str:
 def _above_zero(value: str, name: str) -> float:
     number = parse_number(value, name)
     if number <= 0:
-        raise RequestError(f"`{name}` is `{value}`; it is a number above 0", parameter=name)
+        raise RequestError(
+            f"`{name}` is `{value}`; it is a number above 0",
+            hint=f"for example `{by_name()[name].example}`",
+            parameter=name,
+        )
     return number
 
 
@@ -279,6 +295,12 @@ def _memory(value: str) -> int | None:
         raise RequestError(
             f"`memory_limit` is `{value}`; it is a number of bytes, or a number and a unit such as `MiB`",
             hint="for example `4GiB`, `4Gi` or `512MB`",
+            parameter="memory_limit",
+        )
+    if size < _LEAST_MEMORY:
+        raise RequestError(
+            f"`memory_limit` is `{value}`, which is {size:,} bytes: no conversion does with so little",
+            hint="a number without a unit counts bytes; write for example `4GiB`",
             parameter="memory_limit",
         )
     return size

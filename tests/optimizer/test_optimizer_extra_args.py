@@ -43,7 +43,7 @@ def test_reads_what_argparse_read(text: str, values: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("--no_such_option 1", "`--no_such_option` in `extra_args` is no argument", "reference"),
+        ("--no_such_option 1", "`--no_such_option` in `extra_args` is no argument", "convert --help"),
         ("--mean_value [1]x --bach 3", "`--bach` in `extra_args`", "`batch`"),
         ("--reverse_input_chanels", "is no argument", "`reverse_input_channels`"),
         ("--disable_", "could be `--disable_nhwc_to_nchw`", "whole name"),
@@ -53,9 +53,9 @@ def test_reads_what_argparse_read(text: str, values: dict[str, str]) -> None:
         ("--input 'x", "quote without its partner", "close"),
         ("stray", "`stray` in `extra_args` belongs to no argument", "quotes"),
         ("--batch 1 stray", "`stray`", "quotes"),
-        ("-x 1", "`-x` in `extra_args`", "reference"),
-        ("--", "is no argument", "reference"),
-        ("--=1", "is no argument", "reference"),
+        ("-x 1", "`-x` in `extra_args`", "convert --help"),
+        ("--", "is no argument", "convert --help"),
+        ("--=1", "is no argument", "convert --help"),
         ("--input_model m.onnx", "cannot stand in `extra_args`", "`input_model`"),
         ("-w m.onnx", "cannot stand in `extra_args`", "`input_model`"),
         ("-o /out", "`--output_dir` cannot be honoured", "`output_model`"),

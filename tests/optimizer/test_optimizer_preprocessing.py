@@ -210,6 +210,14 @@ def test_channels_first_with_mean_and_reverse(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(turned, images=np.moveaxis(image, -1, 1))["scores"], expected, rtol=1e-5)
 
 
+def test_a_signature_or_tags_change_no_onnx_model_and_say_so(model: Path, tmp_path: Path) -> None:
+    result = converted(model, tmp_path, signature="serving_default", saved_model_tags="serve")
+    assert result.notes == (
+        "signature changes nothing: it is for SavedModels",
+        "saved_model_tags changes nothing: it is for SavedModels",
+    )
+
+
 def test_channels_first_changes_no_onnx_model_and_says_so(model: Path, tmp_path: Path) -> None:
     result = converted(model, tmp_path, nhwc_to_nchw="true")
 

@@ -62,3 +62,4 @@ def test_a_dry_run_of_a_version_that_is_there_fails(tmp_path: Path) -> None:
     dry = run_to_its_end(convert_command(str(MODEL), url, "--model-version", "1", "--dry-run"))
     assert dry.returncode == 3
     assert "version 1 exists already" in dry.stderr
+    assert "fetch" not in dry.stderr

@@ -121,11 +121,17 @@ def _choice(name: str) -> Callable[[str], str]:
             return text
         raise RequestError(
             f"`{name}` is `{text}`; it is one of {listed(choices, 'or')}",
-            hint=did_you_mean(text, choices),
+            hint=did_you_mean(text, choices) or _advice(name, text),
             parameter=name,
         )
 
     return read
+
+
+def _advice(name: str, text: str) -> str:
+    if name == "data_type" and text.lower() in ("int8", "int4", "i8", "u8", "i4", "u4"):
+        return f"fewer bits are `weights`: `int{text[-1]}`"
+    return f"for example `{by_name()[name].example}`"
 
 
 def _log_level(text: str) -> str:

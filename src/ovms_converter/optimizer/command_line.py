@@ -115,7 +115,7 @@ def _unknown(shown: str, name: str) -> RequestError:
     if own is not None:
         hint = f"give `{own.name}` as a parameter of its own"
     else:
-        hint = did_you_mean(name, _LONG) or "the reference lists every argument"
+        hint = did_you_mean(name, _LONG) or "`ovms-converter convert --help` lists them all"
     return RequestError(
         f"`{shown}` in `extra_args` is no argument of Model Optimizer", hint=hint, parameter="extra_args"
     )

@@ -65,6 +65,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
     notes = [
         *(source.notes if isinstance(source, OnnxSource) else ()),
         *_fixed_inputs(source, plan, ends),
+        *_only_for_saved_models(format, arguments),
         *_layout_hint(source, converted, ends, arguments),
     ]
     converted, told = preprocess(converted, source, arguments, ends, layouts, plan)
@@ -231,6 +232,13 @@ def _public_names(arguments: OptimizerArguments, source: GraphSource, ends: Ends
             parameter="rename",
         )
     return ends
+
+
+def _only_for_saved_models(format: str, arguments: OptimizerArguments) -> list[str]:
+    if format == "tensorflow.saved_model":
+        return []
+    given = {"signature": arguments.signature, "saved_model_tags": arguments.saved_model_tags}
+    return [f"{name} changes nothing: it is for SavedModels" for name, value in given.items() if value]
 
 
 def _layout_hint(source: GraphSource, model: Model, ends: Ends, arguments: OptimizerArguments) -> list[str]:

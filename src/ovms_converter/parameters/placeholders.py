@@ -6,8 +6,8 @@ from ovms_converter.errors import RequestError
 
 __all__ = ["check_filled_in"]
 
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)", re.DOTALL)
-"""`{{ name }}` as FuseML and Argo write it, `$(name)` as Tekton and Kubernetes do."""
+_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)|\$\{.*?\}", re.DOTALL)
+"""`{{ name }}` is FuseML's and Argo's, `$(name)` Tekton's and Kubernetes', `${name}` a shell's."""
 
 
 def check_filled_in(name: str, value: str, *, parameter: str | None = None) -> None:
@@ -15,7 +15,13 @@ def check_filled_in(name: str, value: str, *, parameter: str | None = None) -> N
     left = _PLACEHOLDER.search(value)
     if left:
         raise RequestError(
-            f"`{name}` still holds the placeholder `{left[0]}`",
-            hint="the workflow did not fill it in; FuseML wants one space inside the braces: `{{ name }}`",
-            parameter=parameter,
+            f"`{name}` still holds the placeholder `{left[0]}`", hint=_advice(left[0]), parameter=parameter
         )
+
+
+def _advice(placeholder: str) -> str:
+    if placeholder.startswith("{{"):
+        return "the workflow did not fill it in; FuseML wants one space inside the braces: `{{ name }}`"
+    if placeholder.startswith("$("):
+        return "Tekton and Kubernetes leave what they do not know: declare the parameter, result or variable"
+    return "no shell filled it in: write the value itself"

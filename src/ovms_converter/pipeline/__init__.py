@@ -68,6 +68,7 @@ def _run(request: ConversionRequest, environ: Mapping[str, str], tell: Telling) 
         # fetch, recognise
         acquisition.look()
         destination.check_writable()
+        repository.check_free(request.model_version)
         wish = wish.with_files(environ, work)
         model, tree = acquisition.fetch(work / "source", tell.stage)
         tell.fetched(tree)

@@ -73,6 +73,11 @@ class ModelRepository:
         """The newest finished version with its record, if it has this fingerprint."""
         return self._find(self.versions(), fingerprint)
 
+    def check_free(self, wanted: str) -> None:
+        """Raise `AlreadyExistsError` if `wanted` is a number that is taken, as `publish` would."""
+        if wanted.isdigit():
+            self._number(wanted, {version.number for version in self.versions()})
+
     def newest(self) -> Finished | None:
         """The newest finished version with its record."""
         return self._newest(self.versions())

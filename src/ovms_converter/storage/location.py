@@ -26,6 +26,8 @@ _MLFLOW = {"runs", "models", "mlflow-artifacts"}
 _AZURE_HOST = re.compile(r"[a-z0-9]+\.(blob|dfs)\.(core\.[a-z.]+|fabric\.microsoft\.com)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)|\$\{.*?\}")
+_BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
+"""What a name of a bucket or container is made of; `tenant:bucket` is one of Ceph's."""
 _LINE_BREAKS = "\u2028\u2029"
 
 
@@ -112,6 +114,12 @@ class Location:
             raise RequestError(
                 f"`{_redacted(text)}` names no {'container' if scheme == 'az' else 'bucket'}",
                 hint=f"write `{scheme}://{'container' if scheme == 'az' else 'bucket'}/path`",
+            )
+        if not _BUCKET.fullmatch(container):
+            word = "container" if scheme == "az" else "bucket"
+            raise RequestError(
+                f"`{_redacted(text)}` names the {word} `{container}`, and no {word} has such a name",
+                hint=f"names of {word}s are made of letters, digits, `.`, `-` and `_`",
             )
         if scheme == "az" and "?" in key:
             raise RequestError(
