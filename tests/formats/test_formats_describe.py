@@ -1,14 +1,17 @@
 """What a model says about itself, from few bytes."""
 
+from dataclasses import replace
+
 import pytest
 from onnx import TensorProto, helper
 
 from formats_helpers import DATA, MemoryFiles, adding, onnx_bytes
 from ovms_converter import formats
 from ovms_converter.formats.base import ModelDescription, TensorSpec
-from ovms_converter.formats.describe import describe, signature_specs
+from ovms_converter.formats.describe import describe
 from ovms_converter.formats.onnx_graph import describe_onnx
 from ovms_converter.formats.outline import onnx_outline
+from ovms_converter.formats.signature import signature_specs
 from ovms_converter.formats.tree import Window
 
 
@@ -38,11 +41,21 @@ def test_a_saved_model() -> None:
     assert found.parameter_bytes == 4 * found.parameters
 
 
-def test_a_format_that_is_only_recognised_shows_mlflows_signature() -> None:
+def test_what_only_its_library_knows_is_not_taken_from_mlflows_signature() -> None:
     found = described("formats/mlflow/1.20.2-sklearn-pickle")
     assert (found.format, found.title) == ("sklearn.pickle", "a pickled scikit-learn model")
-    assert [str(spec) for spec in found.inputs] == ["inputs float64 [?,4]"]
+    assert (found.inputs, found.outputs) == ((), ())
+    assert any("not known before it is opened" in note for note in found.notes)
     assert any("MLflow before 1.27" in note for note in found.notes)
+
+
+def test_a_format_that_is_only_recognised_shows_mlflows_signature() -> None:
+    source = DATA / "formats" / "mlflow" / "1.20.2-sklearn-pickle"
+    text = (source / "MLmodel").read_bytes()
+    files = MemoryFiles({"MLmodel": text, "model.pkl": b"PK\x03\x04"})
+    model = replace(formats.identify(formats.open_tree(files)), format="pyfunc")
+    found = describe(files, model)
+    assert [str(spec) for spec in found.inputs] == ["inputs float64 [?,4]"]
 
 
 @pytest.mark.parametrize(

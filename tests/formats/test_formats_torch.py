@@ -19,6 +19,7 @@ from ovms_converter.formats.archives import DAMAGE
 from ovms_converter.formats.describe import describe
 from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.torch_archive import harmless_copy
+from ovms_converter.formats.torch_code import read_forward
 from ovms_converter.formats.torch_program import foreign_texts, stripped
 
 ARTIFACTS = DATA / "formats" / "mlflow"
@@ -302,4 +303,84 @@ def test_an_exported_program_tells_its_ends_and_operations() -> None:
 def test_torchscript_tells_its_arguments() -> None:
     files = formats.LocalFiles(SCRIPTED)
     found = describe(files, formats.identify(formats.open_tree(files)))
-    assert found.notes == ("`forward` takes left: Tensor, right: Tensor",)
+    assert [str(spec) for spec in found.inputs] == ["left unknown [...]", "right unknown [...]"]
+    assert [spec.name for spec in found.outputs] == ["output_0", "output_1"]
+
+
+CLASS = """class Net(Module):
+  training : bool
+  __annotations__["0"] = __torch__.Linear
+  def forward(self: __torch__.Net,
+    x: Tensor,
+    mask: Optional[Tensor]=None,
+    scale: float=1.) -> {}:
+    {}
+    return {}
+  def other(self: __torch__.Net) -> int:
+    return 2
+
+class Other(Module):
+  def forward(self: __torch__.Other) -> Tensor:
+    return torch.zeros([1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "result", "keys"),
+    [
+        ("Tensor", "y = torch.relu(x)", "y", (None,)),
+        ("Tuple[Tensor, int, Tuple[Tensor, Tensor]]", "pass", "(x, 3, (x, x))", (None, None, None)),
+        ("Tuple[Tensor, Tensor]", "y = torch.max(x)", "y", (None, None)),
+        ("List[Tensor]", "_0 = [x, x]", "_0", (None, None)),
+        ("Dict[str, Tensor]", '_0 = {"a": x, "b c": x}', "_0", ("a", "b c")),
+        ("Dict[str, Tuple[Tensor, Tensor]]", "pass", '{"a": (x, x)}', (None, None)),
+        ("Tuple[Tensor, Dict[str, Tensor]]", '_0 = {"a": x}', "(x, _0)", (None, "a")),
+        # a list that is filled as it runs, and a dictionary that depends on the values
+        ("List[Tensor]", "_0 = annotate(List[Tensor], [])\n    torch.append(_0, x)", "_0", None),
+        (
+            "Dict[str, Tensor]",
+            '_0 = annotate(Dict[str, Tensor], {})\n    torch._set_item(_0, "a", x)',
+            "_0",
+            None,
+        ),
+        (
+            "List[Tensor]",
+            "if bool(x):\n      _0 = [x]\n    else:\n      _0 = [x, x]",
+            "_0",
+            None,
+        ),
+        (
+            "List[Tensor]",
+            "if bool(x):\n      _0 = [x, x]\n    else:\n      _0 = [x, x]",
+            "_0",
+            (None, None),
+        ),
+        ("Optional[Tensor]", "pass", "x", None),
+        ("__torch__.Pair", "pass", "__torch__.Pair(x, x)", None),
+    ],
+)
+def test_the_result_of_a_torchscript_program(
+    kind: str, body: str, result: str, keys: tuple[str | None, ...] | None
+) -> None:
+    found = read_forward(CLASS.replace("{}", "%s") % (kind, body, result), "Net")
+    assert found is not None
+    assert found.outputs == keys
+    assert found.taken(frozenset()) == ("x",)
+    assert found.taken(frozenset({"mask"})) == ("x", "mask")
+
+
+@pytest.mark.parametrize("code", ["", "class Net(Module):\n  x : int\n", "class Net(Module):\n" + "(" * 5000])
+def test_code_that_is_none_tells_nothing(code: str) -> None:
+    assert read_forward(code, "Net") is None
+
+
+@given(st.text(max_size=200))
+def test_no_code_breaks_its_reader(text: str) -> None:
+    read_forward("class Net(Module):\n  def forward(self, x: Tensor) -> Tensor:\n    " + text, "Net")
+
+
+def test_a_number_that_must_be_given_is_no_input() -> None:
+    code = "class Net(Module):\n  def forward(self: N, x: Tensor, k: int) -> Tensor:\n    return x\n"
+    found = read_forward(code, "Net")
+    assert found is not None
+    assert found.taken(frozenset()) is None

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ovms_converter.formats.describe import signature_specs
+from ovms_converter.formats.signature import signature_specs
 from ovms_converter.units import duration, size
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _model(found: "Inspection") -> Iterator[_Row]:
         facts = [f"MLflow {mlflow.mlflow_version or 'before 1.27'}", f"flavors {', '.join(flavors)}"]
         facts += [f"run {mlflow.run_id}"] if mlflow.run_id else []
         yield "logged by", ["; ".join(facts)]
-        if mlflow.signature and found.convertible:
+        if mlflow.signature and (found.convertible or not (model and (model.inputs or model.outputs))):
             ends = tuple(signature_specs(mlflow.signature, part) for part in ("inputs", "outputs"))
             yield "", [_signature("its signature", (ends[0], ends[1]))]
     if found.model_bytes:

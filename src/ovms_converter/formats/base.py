@@ -18,8 +18,8 @@ __all__ = ["Files", "Format", "MLflowModel", "ModelDescription", "SourceModel", 
 class TensorSpec:
     """A named input, output or weight as its source declares it.
 
-    `type` is numpy's name (`float32`, `bfloat16`) or `string`; `shape` is None if the rank is unknown, and in
-    it a dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
+    `type` is numpy's name (`float32`, `bfloat16`), `string` or `unknown`; `shape` is None if the rank is
+    unknown, and in it a dimension is a number, None (dynamic) or a name (dynamic, ONNX's `dim_param`).
     """
 
     name: str

@@ -1,65 +1,34 @@
 """What a model says about itself, for a person to read: its own words first, MLflow's where it has none."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
+from ovms_converter.formats.base import Files, ModelDescription, SourceModel
 from ovms_converter.formats.registry import format_named, open_tree
+from ovms_converter.formats.signature import signature_specs
 
-__all__ = ["describe", "signature_specs"]
-
-_COLUMN_TYPES = {
-    "boolean": "bool",
-    "integer": "int32",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-    "string": "string",
-}
-"""MLflow's names of column types → numpy's."""
+__all__ = ["describe"]
 
 
 def describe(files: Files, model: SourceModel) -> ModelDescription:
     """Inputs, outputs, operations and size of a recognised model, from few and small reads.
 
-    Formats that are only recognised have no more than MLflow's signature. Raises `CorruptModelError`.
+    Formats that are only recognised have no more than MLflow's signature. What is told of
+    others is what would be published; `unknown` types, ranks that are None and ends that are left out are
+    those that only a conversion learns. Raises `CorruptModelError`.
     """
     tree = open_tree(files)
     if any(path not in tree for path in model.needs):
         tree.show_published()
-    found = format_named(model.format).describe(tree, model)
+    row = format_named(model.format)
+    found = row.describe(tree, model)
     if model.mlflow is None:
         return found
     notes = [f"logged by MLflow {model.mlflow.mlflow_version or 'before 1.27'}"]
     signature = model.mlflow.signature
-    if signature and not found.inputs and not found.outputs:
+    # What is published of a model that can be converted has names and types of its own.
+    if signature and not row.convertible:
         found = replace(
             found, inputs=signature_specs(signature, "inputs"), outputs=signature_specs(signature, "outputs")
         )
         notes.append("inputs and outputs are those of MLflow's signature")
     return replace(found, notes=(*found.notes, *notes))
-
-
-def signature_specs(signature: Mapping[str, Any], part: str) -> tuple[TensorSpec, ...]:
-    """One part of MLflow's signature, "inputs" or "outputs"; columns are one matrix `[?,n]`.
-
-    What is no tensor or column of a plain type is left out: a signature is a hint, not the model.
-    """
-    entries = signature.get(part)
-    if not isinstance(entries, list):
-        return ()
-    named = [entry for entry in entries if isinstance(entry, dict)]
-    tensors = [spec for entry in named if (spec := _tensor(entry, part)) is not None]
-    columns = {_COLUMN_TYPES[kind] for entry in named if (kind := str(entry.get("type"))) in _COLUMN_TYPES}
-    if tensors or len(columns) != 1:
-        return tuple(tensors)
-    return (TensorSpec(part, columns.pop(), (None, len(named))),)
-
-
-def _tensor(entry: Mapping[str, Any], part: str) -> TensorSpec | None:
-    spec = entry.get("tensor-spec")
-    if not isinstance(spec, dict) or not isinstance(spec.get("shape"), list):
-        return None
-    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in spec["shape"])
-    return TensorSpec(str(entry.get("name") or part), str(spec.get("dtype")), shape)

@@ -4,7 +4,7 @@ import importlib.util
 import posixpath
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovms_converter.errors import UnsupportedModelError
@@ -118,7 +118,11 @@ class FrameworkFormat:
     def describe(self, tree: Tree, model: SourceModel) -> ModelDescription:
         """The name, the evidence, and what the format's own `details` tell."""
         found = ModelDescription(self.name, self.title, model.evidence)
-        return self.details(tree, model, found) if self.details else found
+        if self.details:
+            found = self.details(tree, model, found)
+        if found.inputs or found.outputs:
+            return found
+        return replace(found, notes=(*found.notes, "inputs and outputs are not known before it is opened"))
 
 
 def example_of(model: SourceModel) -> str | None:

@@ -1,11 +1,12 @@
 """PyTorch's archives, told apart by the names in their ZIP directory; and bare weights of any framework."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.formats.archives import DAMAGE, open_archive, read_member
-from ovms_converter.formats.base import ModelDescription, SourceModel
+from ovms_converter.formats.base import ModelDescription, SourceModel, TensorSpec
 from ovms_converter.formats.framework import FrameworkFormat
 from ovms_converter.formats.programs import pickle_globals
 from ovms_converter.formats.refused import Refused, file_match
@@ -16,6 +17,8 @@ from ovms_converter.formats.torch_archive import (
     is_plain,
     records,
 )
+from ovms_converter.formats.torch_code import Forward, read_forward
+from ovms_converter.formats.torch_naming import asked_outputs, output_names, signed_inputs, signed_names
 from ovms_converter.formats.torch_program import outline
 from ovms_converter.formats.tree import Sample, Tree
 from ovms_converter.formats.words import naming
@@ -25,6 +28,9 @@ __all__ = ["FORMATS"]
 
 _PICKLE = 1 << 20
 """Bytes of a pickle that are looked through."""
+
+_UNKNOWN = "unknown"
+"""The type of a tensor that nothing tells."""
 
 
 def _members(sample: Sample) -> set[str]:
@@ -84,8 +90,16 @@ def _foreign(tree: Tree, model: SourceModel) -> tuple[str, ...]:
 def _export_details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDescription:
     try:
         with open_archive(tree, model.path) as archive:
-            return outline(exported_program(archive, records(archive)), found)
-    except (CorruptModelError, UnsupportedModelError, *DAMAGE, KeyError, TypeError, AttributeError):
+            return outline(exported_program(archive, records(archive)), _signature(model), found)
+    except (
+        CorruptModelError,
+        UnsupportedModelError,
+        *DAMAGE,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ):
         return found
 
 
@@ -99,7 +113,7 @@ def _operators(tree: Tree, model: SourceModel) -> tuple[str, ...]:
 
 
 def _script_details(tree: Tree, model: SourceModel, found: ModelDescription) -> ModelDescription:
-    """The arguments of `forward`, as the code of the outermost module has them, and the bytes of weights."""
+    """The ends of `forward`, as the code of the outermost module has them, and the bytes of weights."""
     try:
         with open_archive(tree, model.path) as archive:
             members = records(archive)
@@ -109,11 +123,43 @@ def _script_details(tree: Tree, model: SourceModel, found: ModelDescription) -> 
             code = archive.read(members[f"code/{module.replace('.', '/')}.py"]).decode("utf-8", "replace")
     except (CorruptModelError, *DAMAGE, KeyError):
         return found
-    body = code.partition(f"class {kind}(Module):")[2].partition("\nclass ")[0]
-    forward = re.search(r"def forward\(self: [^,)]*,?\s*([^)]*)\)", body)
-    taken = " ".join(forward[1].split()) if forward else ""
-    notes = (f"`forward` takes {taken}",) if taken else ()
-    return replace(found, parameter_bytes=weights, notes=(*found.notes, *notes))
+    forward = read_forward(code, kind)
+    found = replace(found, parameter_bytes=weights)
+    return found if forward is None else _with_ends(found, forward, _signature(model))
+
+
+def _with_ends(
+    found: ModelDescription, forward: Forward, signature: Mapping[str, Any] | None
+) -> ModelDescription:
+    """A description with the ends of a TorchScript program, whose code tells no types of numbers."""
+    taken = forward.taken(signed_names(signature))
+    if taken is None:
+        return found
+    left = [f"`{name}`" for name, _, _ in forward.arguments if name not in taken]
+    if left:
+        told = f"{', '.join(left)} of `forward` keep their defaults; what `--input` names is taken too"
+        found = replace(found, notes=(*found.notes, told))
+    signed = signed_inputs(taken, signature)
+    inputs = tuple(
+        TensorSpec(name, _UNKNOWN, None)
+        if signed is None
+        else TensorSpec(
+            signed.name(position, name),
+            signed.specs[position].type if signed.typed else _UNKNOWN,
+            signed.shape(position, None),
+        )
+        for position, name in enumerate(taken)
+    )
+    if forward.outputs is None:
+        told = "its code does not tell which outputs it has"
+        return replace(found, inputs=inputs, notes=(*found.notes, told))
+    names = output_names(forward.outputs, {spec.name for spec in inputs}, (), asked_outputs(signature))
+    outputs = tuple(TensorSpec(name, _UNKNOWN, None) for name in names)
+    return replace(found, inputs=inputs, outputs=outputs)
+
+
+def _signature(model: SourceModel) -> Mapping[str, Any] | None:
+    return model.mlflow.signature if model.mlflow else None
 
 
 def _pickled_globals(tree: Tree, model: SourceModel) -> tuple[str, ...]:

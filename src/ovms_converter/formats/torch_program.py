@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ovms_converter.formats.base import ModelDescription, TensorSpec
+from ovms_converter.formats.torch_naming import asked_outputs, output_names, signed_inputs
 
 __all__ = ["foreign_texts", "outline", "stripped"]
 
@@ -187,39 +188,86 @@ _SCALARS = {
 _SYMBOL_NAME = re.compile(r"Symbol\('(\w+)'")
 
 
-def outline(program: Mapping[str, Any], found: ModelDescription) -> ModelDescription:
-    """A description with the inputs, outputs and operations of a program. Raises KeyError, TypeError,
-    AttributeError or ValueError if it is none.
+def outline(
+    program: Mapping[str, Any], signature: Mapping[str, Any] | None, found: ModelDescription
+) -> ModelDescription:
+    """A description with the operations of a program, and with inputs and outputs as they are published.
+
+    `signature` is MLflow's. Raises KeyError, TypeError, AttributeError or ValueError if it is no program.
     """
     module = program["graph_module"]
-    graph, signature = module["graph"], module["signature"]
+    graph, ends = module["graph"], module["signature"]
     tensors = graph["tensor_values"]
-    inputs = [spec["user_input"]["arg"] for spec in signature["input_specs"] if "user_input" in spec]
-    outputs = [spec["user_output"]["arg"] for spec in signature["output_specs"] if "user_output" in spec]
-    weights = [spec["parameter"]["arg"] for spec in signature["input_specs"] if "parameter" in spec]
+    fixed = _fixed(program.get("range_constraints") or {})
+    inputs = [spec["user_input"]["arg"] for spec in ends["input_specs"] if "user_input" in spec]
+    outputs = [spec["user_output"]["arg"] for spec in ends["output_specs"] if "user_output" in spec]
+    weights = [spec["parameter"]["arg"] for spec in ends["input_specs"] if "parameter" in spec]
     operations = Counter(str(node["target"]).removeprefix("torch.ops.") for node in graph["nodes"])
     elements = [_elements(tensors[weight["name"]]) for weight in weights]
+    taken = _signed([_spec(each, tensors, fixed) for each in inputs if "as_tensor" in each], signature)
+    tree = json.loads(module["module_call_graph"][0]["signature"]["out_spec"])[1]
+    leaves = zip(_keys(tree), outputs, strict=True)
+    given = [(key, _spec(each, tensors, fixed)) for key, each in leaves if "as_tensor" in each]
+    names = output_names(
+        [key for key, _ in given],
+        {spec.name for spec in taken},
+        [spec.name for _, spec in given],
+        asked_outputs(signature),
+    )
     return replace(
         found,
         producer=f"PyTorch {program.get('torch_version', '')}".strip(),
-        inputs=tuple(_spec(each, tensors) for each in inputs if "as_tensor" in each),
-        outputs=tuple(_spec(each, tensors) for each in outputs if "as_tensor" in each),
+        inputs=tuple(taken),
+        outputs=tuple(replace(spec, name=name) for name, (_, spec) in zip(names, given, strict=True)),
         operations={"torch": dict(operations.most_common())} if operations else {},
         parameters=sum(elements),
     )
 
 
-def _spec(argument: Mapping[str, Any], tensors: Mapping[str, Any]) -> TensorSpec:
+def _signed(own: list[TensorSpec], signature: Mapping[str, Any] | None) -> list[TensorSpec]:
+    signed = signed_inputs([spec.name for spec in own], signature)
+    if signed is None:
+        return own
+    return [
+        replace(spec, name=signed.name(position, spec.name), shape=signed.shape(position, spec.shape))
+        for position, spec in enumerate(own)
+    ]
+
+
+def _keys(tree: Mapping[str, Any], key: str | None = None) -> Iterator[str | None]:
+    """For every leaf of a tree specification, the key that it has in a dictionary."""
+    children = tree["children_spec"]
+    if tree["type"] is None:
+        yield key
+    elif tree["type"] in ("builtins.dict", "collections.OrderedDict"):
+        for name, child in zip(json.loads(tree["context"]), children, strict=True):
+            yield from _keys(child, str(name))
+    else:
+        for child in children:
+            yield from _keys(child)
+
+
+def _spec(argument: Mapping[str, Any], tensors: Mapping[str, Any], fixed: Mapping[str, int]) -> TensorSpec:
     name = argument["as_tensor"]["name"]
     tensor = tensors[name]
-    return TensorSpec(name, _SCALARS.get(tensor["dtype"], "unknown"), tuple(map(_size, tensor["sizes"])))
+    shape = tuple(_size(size, fixed) for size in tensor["sizes"])
+    return TensorSpec(name, _SCALARS.get(tensor["dtype"], "unknown"), shape)
 
 
-def _size(size: Mapping[str, Any]) -> int | str | None:
+def _size(size: Mapping[str, Any], fixed: Mapping[str, int]) -> int | str | None:
     if "as_int" in size:
         return int(size["as_int"])
     symbol = _SYMBOL_NAME.fullmatch(size["as_expr"]["expr_str"].split(",")[0])
-    return symbol[1] if symbol else None
+    return fixed.get(symbol[1], symbol[1]) if symbol else None
+
+
+def _fixed(ranges: Mapping[str, Mapping[str, Any]]) -> Mapping[str, int]:
+    """The symbols that stand for one number only, which PyTorch fixed as it exported."""
+    return {
+        name: each["min_val"]
+        for name, each in ranges.items()
+        if isinstance(each["min_val"], int) and each["min_val"] == each["max_val"]
+    }
 
 
 def _elements(tensor: Mapping[str, Any]) -> int:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ovms_converter.errors import CorruptModelError, ModelError, UnsupportedModelError
 from ovms_converter.formats.archives import DAMAGE
-from ovms_converter.formats.describe import signature_specs
 from ovms_converter.formats.torch_archive import (
     check_end,
     exported_program,
@@ -22,6 +21,7 @@ from ovms_converter.formats.torch_archive import (
     harmless_copy,
     records,
 )
+from ovms_converter.formats.torch_naming import asked_outputs, output_names
 from ovms_converter.frameworks.base import Exported, ExportJob
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def export(job: ExportJob) -> Exported:
             settled = settled.narrowed(concrete.inputs)
     else:
         concrete = program
-    model = graph(concrete, settled, program.outputs, _asked_outputs(job))
+    model = graph(concrete, settled, program.outputs, asked_outputs(job.signature))
     path = job.output / "model.xml"
     ov.save_model(model, path, compress_to_fp16=False)
     return Exported(path, "openvino.ir", settled.notes)
@@ -62,19 +62,17 @@ def export(job: ExportJob) -> Exported:
 
 def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
     """What PyTorch itself computes."""
-    from ovms_converter.frameworks.torch_graph import array, leaves, output_names, tensor
+    from ovms_converter.frameworks.torch_graph import array, leaves, tensor
 
     program, settled = _opened(job)
     found = leaves(program.call([tensor(inputs[port.name], port) for port in settled.inputs]))
-    names = output_names(found, settled.inputs, program.outputs, _asked_outputs(job))
+    names = output_names(
+        [key for key, _ in found],
+        {port.name for port in settled.inputs},
+        program.outputs,
+        asked_outputs(job.signature),
+    )
     return {name: array(value) for name, (_, value) in zip(names, found, strict=True)}
-
-
-def _asked_outputs(job: ExportJob) -> tuple[str, ...]:
-    """The names of MLflow's signature, if it has any."""
-    entries = (job.signature or {}).get("outputs") or ()
-    named = all(isinstance(entry, dict) and entry.get("name") for entry in entries)
-    return tuple(spec.name for spec in signature_specs(job.signature or {}, "outputs")) if named else ()
 
 
 _KEPT: "dict[Path, tuple[Program, Settled]]" = {}

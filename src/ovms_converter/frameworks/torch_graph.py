@@ -10,6 +10,7 @@ import torch
 from openvino import opset13
 
 from ovms_converter.errors import UnsupportedModelError
+from ovms_converter.formats.torch_naming import output_names
 from ovms_converter.frameworks.torch_exported import ExportedProgram
 from ovms_converter.frameworks.torch_ports import Input, Settled
 from ovms_converter.frameworks.torch_script import ScriptProgram
@@ -17,7 +18,7 @@ from ovms_converter.frameworks.torch_script import ScriptProgram
 if TYPE_CHECKING:
     from ovms_converter.frameworks.base import Array
 
-__all__ = ["array", "graph", "leaves", "output_names", "tensor"]
+__all__ = ["array", "graph", "leaves", "tensor"]
 
 _TYPES = {
     "bool": ov.Type.boolean,
@@ -70,7 +71,8 @@ def graph(
             f"OpenVINO makes {count} outputs of the program's {len(found)}",
             hint="return tensors, or a tuple, list or dictionary of tensors",
         )
-    _name_outputs(model, output_names(found or [(None, torch.empty(0))] * count, settled.inputs, own, asked))
+    keys = [key for key, _ in found] if found is not None else [None] * count
+    _name_outputs(model, output_names(keys, {port.name for port in settled.inputs}, own, asked))
     return model
 
 
@@ -129,29 +131,6 @@ def leaves(result: Any, key: str | None = None) -> list[_Leaf]:
     if isinstance(result, (list, tuple)):
         return [leaf for item in result for leaf in leaves(item)]
     return []
-
-
-def output_names(
-    found: Sequence[_Leaf], inputs: Sequence[Input], own: Sequence[str], asked: Sequence[str]
-) -> list[str]:
-    """A name for every output: MLflow's, the key in a dictionary, the program's own, or its number."""
-    if len(asked) == len(found):
-        own, found = asked, [(None, value) for _, value in found]
-    elif len(own) != len(found):
-        own = [""] * len(found)
-    taken = {port.name for port in inputs}
-    names = []
-    for position, ((key, _), other) in enumerate(zip(found, own, strict=True)):
-        name = key or other or f"output_{position}"
-        if name in taken:
-            name = next(
-                each
-                for each in (f"output_{position}", f"{name}_{position}", f"{name}_output")
-                if each not in taken
-            )
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def tensor(value: "Array", port: Input) -> torch.Tensor:

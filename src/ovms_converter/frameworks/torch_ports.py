@@ -17,7 +17,7 @@ import torch
 
 from ovms_converter.errors import RequestError
 from ovms_converter.formats.base import shape_text
-from ovms_converter.formats.describe import signature_specs
+from ovms_converter.formats.torch_naming import signed_inputs, signed_names
 from ovms_converter.frameworks.base import ExportJob
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.values import InputEntry, Shape
@@ -43,6 +43,9 @@ _TYPES = {
 }
 """OpenVINO's names of element types → PyTorch's."""
 
+_TRIED_TYPES = ("float32", "int64", "float16", "bfloat16", "float64", "bool")
+"""Types that are tried for inputs of which nothing tells it."""
+
 _TRIALS = 200
 """How many combinations of shapes and types are tried out."""
 
@@ -54,7 +57,7 @@ class Input:
     `name`   the public one; `own` the program's
     `type`   PyTorch's name of it, None if not known
     `shape`  None if even the rank is not known; None in it is a free dimension
-    `likely` shapes that the layer which reads it would accept, best first
+    `likely` shapes that the layer which reads it would accept, best first; `usual` the type it mostly reads
     """
 
     own: str
@@ -62,6 +65,7 @@ class Input:
     shape: Dims | None = None
     likely: tuple[Dims, ...] = ()
     name: str = ""
+    usual: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name}{shape_text(self.shape)}"
@@ -131,9 +135,8 @@ def settle(own: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object
 
 def wanted(job: ExportJob) -> frozenset[str]:
     """The inputs that the user or MLflow's signature names: they are taken even if they may be left out."""
-    entries = (job.signature or {}).get("inputs") or ()
-    signed = {str(entry["name"]) for entry in entries if isinstance(entry, dict) and entry.get("name")}
-    return frozenset(signed | {entry.name for entry in OptimizerArguments.parse(job.arguments).input})
+    asked = {entry.name for entry in OptimizerArguments.parse(job.arguments).input}
+    return signed_names(job.signature) | asked
 
 
 def _shaped(job: ExportJob) -> bool:
@@ -153,45 +156,23 @@ def _no_shape(port: Input, ports: Sequence[Input], why: str = "") -> RequestErro
 
 
 def _signed(ports: list[Input], job: ExportJob) -> list[Input]:
-    """With the names, types and shapes of MLflow's signature, by name or else by position."""
-    if not job.signature:
+    """With the names, types and shapes of MLflow's signature."""
+    signed = signed_inputs([port.own for port in ports], job.signature)
+    if signed is None:
         return ports
-    specs = signature_specs(job.signature, "inputs")
-    entries = [entry for entry in job.signature.get("inputs") or () if isinstance(entry, dict)]
-    if len(specs) != len(ports):
-        return ports
-    columns = len(entries) != len(specs) or "tensor-spec" not in entries[0]
-    named = not columns and all(entry.get("name") for entry in entries)
-    if named and {spec.name for spec in specs} == {port.own for port in ports}:
-        by_name = {spec.name: spec for spec in specs}
-        specs = tuple(by_name[port.own] for port in ports)
-    signed = []
-    for port, spec in zip(ports, specs, strict=True):
-        shape = tuple(size if isinstance(size, int) else None for size in spec.shape or ())
-        # MLflow turns columns of any type into float32 for PyTorch.
-        type_ = port.type or (spec.type if not columns and hasattr(torch, spec.type) else None)
-        fits = port.shape is None or _fits(shape, port.shape)
-        signed.append(
-            replace(
-                port,
-                name=spec.name if named else port.name,
-                type=type_,
-                shape=_narrowed(shape, port.shape) if fits and spec.shape is not None else port.shape,
-            )
+    return [
+        replace(
+            port,
+            name=signed.name(position, port.own),
+            type=port.type or (spec.type if signed.typed and hasattr(torch, spec.type) else None),
+            shape=_free(signed.shape(position, port.shape)),
         )
-    return signed
+        for position, (port, spec) in enumerate(zip(ports, signed.specs, strict=True))
+    ]
 
 
-def _fits(shape: Dims, own: Dims) -> bool:
-    return len(shape) == len(own) and all(
-        one is None or other is None or one == other for one, other in zip(shape, own, strict=True)
-    )
-
-
-def _narrowed(shape: Dims, own: Dims | None) -> Dims:
-    if own is None:
-        return shape
-    return tuple(other if one is None else one for one, other in zip(shape, own, strict=True))
+def _free(shape: Sequence[int | str | None] | None) -> Dims | None:
+    return None if shape is None else tuple(size if isinstance(size, int) else None for size in shape)
 
 
 def _exemplified(ports: list[Input], job: ExportJob) -> list[Input]:
@@ -289,7 +270,7 @@ def _of_batch_1(port: Input) -> Input:
 def _candidates(ports: Sequence[Input]) -> Iterator[list[Input]]:
     shapes = [[port.shape] if port.shape is not None else list(port.likely) for port in ports]
     types = [
-        [port.type] if port.type else ["float32", "int64", "float16", "bfloat16", "float64", "bool"]
+        [port.type] if port.type else sorted(_TRIED_TYPES, key=lambda each: each != port.usual)
         for port in ports
     ]
     # Inputs of one rank and type are more likely than any mixture.

@@ -54,7 +54,7 @@ class ScriptProgram:
         schema = self._module.forward.schema.arguments[1:]
         for position, (argument, value) in enumerate(zip(schema, values, strict=True)):
             if isinstance(argument.type, torch.TensorType) or argument.name in wanted:
-                self.inputs.append(Input(argument.name, likely=tuple(_likely(value)), type=_type(value)))
+                self.inputs.append(Input(argument.name, likely=tuple(_likely(value)), usual=_type(value)))
             elif argument.has_default_value():
                 self._defaults[position] = argument.default_value
             else:

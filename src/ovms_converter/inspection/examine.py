@@ -23,7 +23,7 @@ from ovms_converter.inspection.published import (
     find_published,
     is_published,
     published_description,
-    with_graph,
+    source_graph,
 )
 from ovms_converter.inspection.reading import CountedFiles
 from ovms_converter.inspection.report import Archive, Inspection, UnsupportedOperation
@@ -180,7 +180,7 @@ class _Examination:
             if row.convertible:
                 found = self._detailed(found, tree, model, description)
         if model.format == IR.name and description:
-            found = self._described(found, with_graph(description, self.files, model.path))
+            found = self._described(found, source_graph(description, self.files, model.path))
         return replace(found, convertible=self.refusal is None)
 
     def _described(self, found: Inspection, description: ModelDescription) -> Inspection:

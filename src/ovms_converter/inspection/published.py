@@ -2,6 +2,7 @@
 
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,11 +12,13 @@ from ovms_converter.inspection.report import Published
 from ovms_converter.repository import RECORD, version_number
 from ovms_converter.repository.graph import GraphPort, read_graph
 
-__all__ = ["find_published", "is_published", "published_description", "with_graph"]
+__all__ = ["find_published", "is_published", "published_description", "source_graph"]
 
 _RECORD_LIMIT = 4 << 20
 _GRAPH_LIMIT = 64 << 20
 _MEMBERS = (".xml", ".bin", ".mapping")
+_OLD = 10
+"""The version of IR that Model Optimizer wrote; later ones name tensors."""
 
 
 def find_published(files: Files, name: str) -> Published | None:
@@ -91,10 +94,10 @@ def published_description(found: Published, files: Files) -> ModelDescription:
     graph = next((name for name in found.files if name.endswith(".xml")), None)
     if description.inputs or description.outputs or graph is None:
         return description
-    return with_graph(description, files, posixpath.join(found.place, graph))
+    return _with_graph(description, files, posixpath.join(found.place, graph))
 
 
-def with_graph(description: ModelDescription, files: Files, path: str) -> ModelDescription:
+def _with_graph(description: ModelDescription, files: Files, path: str) -> ModelDescription:
     """A description with the inputs and outputs that an `.xml` tells; as it was if that cannot be read."""
     try:
         graph = read_graph([files.read(path, 0, _GRAPH_LIMIT)])
@@ -106,6 +109,30 @@ def with_graph(description: ModelDescription, files: Files, path: str) -> ModelD
         outputs=_graph_ports(graph.outputs),
         notes=(*description.notes, f"IR version {graph.ir_version}"),
     )
+
+
+def source_graph(description: ModelDescription, files: Files, path: str) -> ModelDescription:
+    """A description with the ends of an `.xml` that is to be converted, as they are published.
+
+    OpenVINO gives those of IR before version 11 other names and types when it reads them.
+    """
+    found = _with_graph(description, files, path)
+    if f"IR version {_OLD}" in found.notes:
+        told = "inputs and outputs get their names of before IR version 11, and f16 becomes f32"
+        return replace(found, inputs=(), outputs=(), notes=(*found.notes, told))
+    return replace(found, inputs=_in_numpy(found.inputs), outputs=_in_numpy(found.outputs))
+
+
+def _in_numpy(ports: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The same with numpy's names of types, which all sources have."""
+    return tuple(replace(port, type=_numpy_type(port.type)) for port in ports)
+
+
+def _numpy_type(name: str) -> str:
+    found = re.fullmatch(r"(bf|f|i|u)(\d+)", name)
+    if found is None:
+        return {"boolean": "bool"}.get(name, name)
+    return {"bf": "bfloat", "f": "float", "i": "int", "u": "uint"}[found[1]] + found[2]
 
 
 def _graph_ports(ports: tuple[GraphPort, ...]) -> tuple[TensorSpec, ...]:
