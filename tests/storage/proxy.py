@@ -6,6 +6,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ class Fault:
     `method`  of the requests that `503`, `answer`, `mute`, `lost` and `flip-sent` hit; `spared` is how many
               of them pass first
     `target`  what the path and query of requests that get another answer, or none, hold
+    `seconds` for so long it happens, from the first time on
     `then`    the fault that follows a break or a silence
     """
 
@@ -34,8 +36,10 @@ class Fault:
     spared: int = 0
     target: bytes = b""
     answer: bytes = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    seconds: float | None = None
     then: "Fault | None" = None
     happened: int = 0
+    _began: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def strikes(self) -> bool:
@@ -46,6 +50,10 @@ class Fault:
                 return False
             if self.times is not None and self.happened >= self.times:
                 return False
+            if self.seconds is not None:
+                self._began = self._began or time.monotonic()
+                if time.monotonic() > self._began + self.seconds:
+                    return False
             self.happened += 1
             return True
 

@@ -8,12 +8,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from azurite import AzureBucket
+from large_models import one_product
 from proxy import Fault, running_proxy
 from servers import GcsBucket, S3Bucket
 
@@ -25,17 +23,8 @@ and enough for a busy machine.
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A graph with 9 MiB of weights, which go up in parts."""
     path = tmp_path_factory.mktemp("model") / "model.onnx"
-    weights = numpy_helper.from_array(np.ones((1536, 1536), np.float32), "w")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "large",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1536])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1536])],
-        [weights],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    path.write_bytes(one_product())
     return path
 
 

@@ -21,9 +21,11 @@ from ovms_converter.storage.background import all_of, in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, PARTS_AT_ONCE, ObstoreBucket
 from ovms_converter.storage.clients import connections
+from ovms_converter.storage.http_retry import retry_after
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.redirects import Advice, elsewhere, refusal
-from ovms_converter.storage.store_errors import StoreNames, refused
+from ovms_converter.storage.store_errors import BusyError, StoreNames, refused
+from ovms_converter.storage.throttling import Patience
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore
@@ -135,14 +137,14 @@ class AzureContainer(ObstoreBucket):
         tries: int = _TRIES,
     ) -> "BaseHTTPResponse":
         """The answer to one request, repeated where that may help."""
-        for attempt in range(tries):
+        patience = Patience(tries, 0.1)
+        while True:
             try:
                 return await in_thread(self._once_asked, url, method, key, headers, body)
-            except UnavailableError:  # noqa: PERF203 - a network is slower than a try
-                if attempt == tries - 1:
+            except UnavailableError as error:  # noqa: PERF203 - a network is slower than a try
+                if tries == 1:
                     raise
-                await asyncio.sleep(min(0.1 * 2**attempt, 4))
-        raise AssertionError
+                await patience.after(error)
 
     def _once_asked(
         self, url: str, method: str, key: str, headers: Mapping[str, str], body: bytes | None
@@ -173,7 +175,12 @@ class AzureContainer(ObstoreBucket):
             code = "Md5Mismatch"  # the service's word, which its emulator does not know
         if "if-none-match" in headers and answer.status in (409, 412):
             raise AlreadyExistsError(f"`{self.names.bucket}/{key}` exists already")
-        raise refused(self.names, key, answer.status, code)
+        error = refused(self.names, key, answer.status, code)
+        if isinstance(error, BusyError):
+            milliseconds = answer.headers.get("x-ms-retry-after-ms", "")
+            is_told = milliseconds.isascii() and milliseconds.isdigit()
+            error.wait = int(milliseconds) / 1000 if is_told else retry_after(answer.headers)
+        raise error
 
 
 def signed_by_key(base: str, account: str, container: str, key: str) -> SignedUrl:

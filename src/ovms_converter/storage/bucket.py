@@ -21,6 +21,7 @@ from ovms_converter.storage.store_errors import (
     changed,
     translate,
 )
+from ovms_converter.storage.throttling import while_busy
 
 if TYPE_CHECKING:
     from obstore import BytesStream, GetOptions, ObjectMeta
@@ -135,6 +136,7 @@ class ObstoreBucket:
         self._without_keys = without_keys
         self._before_read = before_read
 
+    @while_busy
     async def head(self, key: str) -> Entry | None:
         """See `Bucket.head`."""
         from obstore import head_async
@@ -146,6 +148,7 @@ class ObstoreBucket:
             return None
         return _entry(meta)
 
+    @while_busy
     async def list(self, prefix: str) -> list[Entry]:
         """See `Bucket.list`."""
         import obstore
@@ -161,6 +164,7 @@ class ObstoreBucket:
                     )
         return entries
 
+    @while_busy
     async def children(self, prefix: str) -> Sequence[str]:
         """See `Bucket.children`."""
         from obstore import list_with_delimiter_async
@@ -257,6 +261,7 @@ class ObstoreBucket:
         with self.told(key):
             await copy_async(self._once, key, target)
 
+    @while_busy
     async def delete(self, keys: Sequence[str]) -> None:
         """See `Bucket.delete`."""
         from obstore import delete_async

@@ -5,10 +5,8 @@ what a converter of models needs.
 """
 
 import contextlib
-import email.utils
 import json
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage.http_connection import Connections, certificate_problem
-from ovms_converter.storage.http_retry import Broken, HttpLimits, Patience
+from ovms_converter.storage.http_retry import Broken, HttpLimits, Patience, retry_after
 from ovms_converter.storage.http_url import HttpUrl
 
 if TYPE_CHECKING:
@@ -180,7 +178,7 @@ class HttpClient:
             if status in _WORTH_ANOTHER_TRY:
                 raise Broken(
                     f"the server answers {status} {response.reason or ''}".strip(),
-                    _retry_after(answer_headers),
+                    retry_after(answer_headers),
                 )
             raise Refused(
                 url,
@@ -315,18 +313,6 @@ def _start_of(response: "BaseHTTPResponse") -> str:
     finally:
         response.close()
     return start.decode("utf-8", "replace")
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that `Retry-After` asks for: a number or a date (RFC 9110, 10.2.3)."""
-    text = headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return max(0.0, moment.timestamp() - time.time())
 
 
 def _transient(problem: BaseException) -> str:

@@ -1,14 +1,16 @@
 """When another try is worth it, how long to wait for it, and when to give up."""
 
+import email.utils
 import random
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.network import Network
 
-__all__ = ["Broken", "HttpLimits", "Patience"]
+__all__ = ["Broken", "HttpLimits", "Patience", "retry_after"]
 
 
 @dataclass(frozen=True)
@@ -98,3 +100,15 @@ class Patience:
             )
         self._waited += wait
         self._interrupted.wait(wait)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `Retry-After` asks for: a number or a date (RFC 9110, 10.2.3)."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())

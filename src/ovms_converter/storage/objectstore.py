@@ -38,6 +38,7 @@ from ovms_converter.storage.nearby import CHECK, beside
 from ovms_converter.storage.publication import Original, Publication
 from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.store_errors import StoreNames
+from ovms_converter.storage.throttling import while_busy
 from ovms_converter.storage.transfer import Download
 
 __all__ = ["ObjectDestination", "ObjectSource"]
@@ -257,7 +258,7 @@ class ObjectDestination:
         key = self._key(f"{PROBE}{secrets.token_hex(6)}")
 
         async def probe() -> None:
-            await self._bucket.put(key, b"may this be written?\n")
+            await while_busy(self._bucket.put)(key, b"may this be written?\n")
             # Who may write but not remove can publish all the same.
             with contextlib.suppress(AccessDeniedError):
                 await self._bucket.delete([key])

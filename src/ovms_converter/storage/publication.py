@@ -24,6 +24,7 @@ from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import PART, Bucket
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.receiving import Wanted, received
+from ovms_converter.storage.throttling import Patience
 
 __all__ = ["Original", "Publication"]
 
@@ -144,7 +145,8 @@ class Publication:
         stranger's.
         """
         unanswered = False
-        for attempt in range(UPLOAD_TRIES):
+        patience = Patience(UPLOAD_TRIES)
+        while True:
             if not only_if_absent or unanswered:
                 self._note(key)
             try:
@@ -153,11 +155,9 @@ class Publication:
                 if unanswered and await self._holds(key, data):
                     return
                 raise
-            except UnavailableError:
+            except UnavailableError as error:
                 unanswered = True
-                if attempt == UPLOAD_TRIES - 1:
-                    raise
-                await asyncio.sleep(2**attempt)
+                await patience.after(error)
             else:
                 self._note(key)
                 return
@@ -186,17 +186,15 @@ class Publication:
             moved += count
             self._progress(max(0, min(count, moved)))
 
-        for attempt in range(UPLOAD_TRIES):
+        patience = Patience(UPLOAD_TRIES)
+        while True:
             self._note(key)
             try:
                 return await self._put_parts(key, path, progress)
-            except UnavailableError:
-                if attempt == UPLOAD_TRIES - 1:
-                    raise
+            except UnavailableError as error:
                 # What is sent again is not told again.
                 moved = -moved if moved > 0 else moved
-                await asyncio.sleep(2**attempt)
-        raise AssertionError
+                await patience.after(error)
 
     async def _put_parts(self, key: str, path: Path, progress: Progress) -> str | None:
         """Upload in parts. If the answer to the last request got lost, its repetition finds no upload any

@@ -17,11 +17,27 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage.clients import NOWHERE
 
-__all__ = ["RangeIgnoredError", "SourceChangedError", "StoreNames", "changed", "refused", "translate"]
+__all__ = [
+    "BusyError",
+    "RangeIgnoredError",
+    "SourceChangedError",
+    "StoreNames",
+    "changed",
+    "refused",
+    "translate",
+]
 
 
 class SourceChangedError(UnavailableError):
     """An object is not the one that was listed any more: another try starts from the new one."""
+
+
+class BusyError(UnavailableError):
+    """The store has enough for now; `wait` is after how many seconds it wants to be asked again, if known."""
+
+    def __init__(self, message: str, *, hint: str | None = None, wait: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.wait = wait
 
 
 class RangeIgnoredError(UnavailableError):
@@ -66,7 +82,8 @@ _KEYS_REFUSED = {
 _ARCHIVED = {"BlobArchived", "BlobBeingRehydrated", "InvalidObjectState"}
 _DAMAGED = {"BadDigest", "IncompleteBody", "Md5Mismatch", "XAmzContentSHA256Mismatch"}
 """A store's words for what did not arrive as it was sent: status 400, and worth another try."""
-_BUSY = {"InternalError", "RequestTimeout", "ServerBusy", "ServiceUnavailable", "SlowDown"}
+_BUSY = {"ServerBusy", "ServiceUnavailable", "SlowDown"}
+_FAILED = {"InternalError", "RequestTimeout"}
 """What may come with a status that says otherwise: 400, or 200 when an upload is completed."""
 _TRANSPORT = (
     ("dns error", "its host name cannot be resolved"),
@@ -140,7 +157,9 @@ def refused(names: StoreNames, key: str, status: int, code: str, text: str = "")
             f"`{url}` did not reach `{names.endpoint}` as it was sent ({code})", hint="try again"
         )
     answer = " ".join(filter(None, (str(status or ""), code and f"({code})")))
-    if status == 429 or status >= 500 or code in _BUSY:
+    if status in (429, 503) or code in _BUSY:
+        return BusyError(f"`{names.endpoint}` answered {answer} for `{url}`", hint="try again later")
+    if status >= 500 or code in _FAILED:
         return UnavailableError(f"`{names.endpoint}` answered {answer} for `{url}`", hint="try again later")
     return LocationError(f"`{names.endpoint}` refused `{url}` with {answer}")
 
