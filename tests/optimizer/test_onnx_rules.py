@@ -21,6 +21,7 @@ from ovms_converter.optimizer.own_rules import OWN_RULES
 from ovms_converter.optimizer.repairs import ONNX_REPAIRS
 from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_first import FIRST
+from ovms_converter.optimizer.repairs.onnx_pool_indices import MAX_POOL_INDICES
 from ovms_converter.optimizer.repairs.onnx_quantize import DYNAMIC_QUANTIZE, QUANTIZE
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
@@ -131,7 +132,7 @@ def test_every_rule_has_a_case() -> None:
     elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT, *FIRST)} | {
         case.repair for case in (*EARLY_CASES, *TRANSPOSED)
     }
-    elsewhere |= {ROI_ALIGN_MAX.name, DYNAMIC_QUANTIZE.name, QUANTIZE.name}
+    elsewhere |= {each.name for each in (ROI_ALIGN_MAX, DYNAMIC_QUANTIZE, QUANTIZE, MAX_POOL_INDICES)}
     assert {repair.name for repair in ONNX_REPAIRS} == CASES.keys() | (elsewhere - {LRN_BIAS.name})
 
 

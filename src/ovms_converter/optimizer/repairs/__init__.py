@@ -23,6 +23,7 @@ from ovms_converter.optimizer.repairs.onnx_early import (
 from ovms_converter.optimizer.repairs.onnx_first import FIRST
 from ovms_converter.optimizer.repairs.onnx_functions import FUNCTIONS
 from ovms_converter.optimizer.repairs.onnx_loss import NLL_LOSS
+from ovms_converter.optimizer.repairs.onnx_pool_indices import MAX_POOL_INDICES
 from ovms_converter.optimizer.repairs.onnx_quantize import DYNAMIC_QUANTIZE, QUANTIZE
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
@@ -66,6 +67,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
     DYNAMIC_SLICE,
     LINEAR_ATTENTION,
     MAX_POOL,
+    MAX_POOL_INDICES,
     MAX_UNPOOL,
     MEAN_VARIANCE,
     MOD,
