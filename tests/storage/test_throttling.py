@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,16 @@ def test_a_busy_store_is_waited_for(
     assert done.code == 0, done.err
     assert found.proxy.fault.happened
     assert [key for key in found.bucket.keys("out/") if key.endswith(".xml")] == ["out/1/model.xml"]
+
+
+@pytest.mark.slow
+def test_a_busy_web_server_is_waited_for(google_store: Store, command: CommandLine, tmp_path: Path) -> None:
+    google_store.bucket.put("m/model.onnx", one_product())
+    google_store.is_busy("503 Service Unavailable", b"GET", b"")
+    url = f"{google_store.proxy.endpoint}/{google_store.bucket.name}/m/model.onnx"
+    done = command("convert", url, str(tmp_path / "out"), "--verify", "off")
+    assert done.code == 0, done.err
+    assert google_store.proxy.fault.happened
 
 
 @pytest.fixture
