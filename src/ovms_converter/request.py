@@ -310,7 +310,7 @@ def _source(values: Mapping[str, Given]) -> Location:
     if "input_model" not in values:
         raise RequestError(
             "no input model was given",
-            hint="`ovms-converter convert INPUT_MODEL OUTPUT_MODEL`, or set `FUSEML_INPUT_MODEL`",
+            hint="give it as the first argument (`INPUT_MODEL OUTPUT_MODEL`), or set `FUSEML_INPUT_MODEL`",
             parameter="input_model",
         )
     return Location.parse(values["input_model"].value)

@@ -63,3 +63,12 @@ def test_a_dry_run_of_a_version_that_is_there_fails(tmp_path: Path) -> None:
     assert dry.returncode == 3
     assert "version 1 exists already" in dry.stderr
     assert "fetch" not in dry.stderr
+
+
+def test_a_directory_for_temporary_files_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Python takes another one without a word, and that may be on a small disk."""
+    wanted = tmp_path / "nothere"
+    command = convert_command(str(MODEL), str(tmp_path / "served"), "--dry-run")
+    dry = run_to_its_end(command, {"TMPDIR": str(wanted)})
+    assert dry.returncode == 0, dry.stderr
+    assert f"`TMPDIR` is `{wanted}`, where no file can be written" in dry.stderr

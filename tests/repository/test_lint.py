@@ -145,7 +145,7 @@ def test_each_fault_has_its_code(
 def test_the_url_of_one_version_is_recognised(on_disk: Looked, tmp_path: Path) -> None:
     on_disk(GOOD)
     report = lint(str(tmp_path / "served" / "1"), environ={})
-    assert found(report) == {"version-directory": ("error", ""), "nothing-served": ("error", "")}
+    assert found(report) == {"version-directory": ("error", "")}
 
 
 def test_a_comma_in_a_name_does_not_make_two(on_disk: Looked) -> None:

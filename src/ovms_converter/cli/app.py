@@ -97,7 +97,10 @@ class _Group(click.Group):
 
         near = difflib.get_close_matches(name, _COMMANDS, n=1)
         advice = f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(_COMMANDS)}"
-        raise click.UsageError(f"there is no command `{name}`{advice}", ctx)
+        hint = "`ovms-converter --help` tells how to call it"
+        if not near and ("/" in name or Path(name).exists()):
+            hint = "`ovms-converter convert INPUT_MODEL OUTPUT_MODEL` converts a model"
+        raise RequestError(f"there is no command `{name}`{advice}", hint=hint)
 
     def get_help(self, ctx: click.Context) -> str:  # noqa: ARG002 - as above
         """The overview."""

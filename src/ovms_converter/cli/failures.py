@@ -16,6 +16,8 @@ from ovms_converter.parameters import PARAMETERS
 
 __all__ = ["as_converter_error", "error_fields"]
 
+_OF_CONVERT = "ovms-converter convert"
+
 
 def as_converter_error(error: BaseException, variables: Mapping[str, str]) -> ConverterError:
     """What happened in the project's own terms.
@@ -64,12 +66,18 @@ def _no_such_option(error: click.NoSuchOption) -> RequestError:
                 f"there is no option `{name}`",
                 hint=f"write `{parameter.flag}`; Model Optimizer's short options go into `--extra-args`",
             )
-    near = (
-        f"did you mean `{error.possibilities[0]}`?"
-        if error.possibilities
-        else f"`{path} --help` lists them all"
-    )
-    return RequestError(f"there is no option `{name}`", hint=near)
+    hint = f"`{path} --help` lists them all"
+    if path != _OF_CONVERT and name.replace("_", "-") in _options_of_convert():
+        hint = f"it is one of `{_OF_CONVERT}`, and stands behind that"
+    elif error.possibilities:
+        hint = f"did you mean `{error.possibilities[0]}`?"
+    return RequestError(f"there is no option `{name}`", hint=hint)
+
+
+def _options_of_convert() -> set[str]:
+    from ovms_converter.cli.commands.convert import command
+
+    return {spelling for option in command.params for spelling in option.opts}
 
 
 def error_fields(error: ConverterError) -> dict[str, object]:

@@ -112,16 +112,21 @@ def check_names(layout: Layout, siblings: Sequence[str], findings: Findings) -> 
                 spellings[0],
                 f"OVMS takes it for version {number}, and finds no directory `{number}`",
             )
-    if layout.served is None:
+    if layout.served is None and not _is_version(layout):
         found = "files" if not layout.numbers else f"versions {', '.join(map(str, sorted(layout.numbers)))}"
         findings.error("nothing-served", "", f"there are {found}, and no version with a whole model")
 
 
+def _is_version(layout: Layout) -> bool:
+    """Whether the location is that of one version, not of a repository."""
+    files = {entry.path: entry for entry in layout.base_files}
+    return bool(version_number(layout.location.name) and model_files(Version(0, "", files)))
+
+
 def _check_base(layout: Layout, findings: Findings) -> None:
-    name = layout.location.name
-    base = Version(0, "", {entry.path: entry for entry in layout.base_files})
-    if version_number(name) and model_files(base):
-        findings.error("version-directory", "", f"`{name}` is one version; OVMS takes the directory above it")
+    if _is_version(layout):
+        text = f"`{layout.location.name}` is one version; OVMS takes the directory above it"
+        findings.error("version-directory", "", text)
         return
     for entry in layout.base_files:
         if entry.path.endswith(_MODEL_SUFFIXES):

@@ -1,5 +1,6 @@
 """What one run tells while it goes on, and what it learns from that itself."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -49,6 +50,9 @@ class Telling:
     def begins(self, work: Path) -> None:
         """The run reads from now on, with its temporary files in `work`."""
         self._work = work
+        wanted = os.environ.get("TMPDIR")
+        if wanted and not work.is_relative_to(Path(wanted).absolute()):
+            self.warn(f"`TMPDIR` is `{wanted}`, where no file can be written: `{work.parent}` is used")
         if without_effect := self._request.arguments.without_effect:
             self.info(f"accepted without an effect: {', '.join(without_effect)}")
 

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+
+class _Seconds(click.FloatRange):
+    """Seconds, by that name in errors."""
+
+    name = "number of seconds above 0"
+
+
 _TEXT = """\
 Check a published version: every file against the size and SHA-256 that
 `conversion.json`, the record of its conversion, tells; with --key its signature;
@@ -179,7 +186,7 @@ command = UrlCommand(
         click.Option(["--source"]),
         click.Option(["--compare"], is_flag=True),
         click.Option(["--trust-source"], is_flag=True),
-        click.Option(["--timeout"], type=click.FloatRange(min=0, min_open=True), default=3600.0),
+        click.Option(["--timeout"], type=_Seconds(min=0, min_open=True), default=3600.0),
         click.Option(["--attestation"], type=click.Path(path_type=Path)),
         click.Option(["--json", "document"], is_flag=True),
         click.Option(["-q", "--quiet", "quiet"], is_flag=True),
