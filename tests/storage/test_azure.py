@@ -14,6 +14,7 @@ from ovms_converter.errors import AccessDeniedError, NotFoundError
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.az import AzureAccess
 from ovms_converter.storage.az_bucket import AzureContainer, signed_by_store
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
@@ -171,17 +172,17 @@ def test_what_a_workload_may_sign_is_compared_too(azure: AzureBucket, tmp_path: 
     signing = AzureContainer(store, store, names, signed, NETWORK, advice=no_advice, asks_from=9)
     (tmp_path / "f").write_bytes(os.urandom(11 << 20))
 
-    async def used() -> tuple[str | None, ...]:
+    async def used() -> tuple[str | Checksum | None, ...]:
         sent = await signing.put_file("a/b", tmp_path / "f", lambda count: None)
         large = await signing.head("a/b")
         await signing.put("small", b"12345678", only_if_absent=True)
         small = await signing.head("small")
         assert large
         assert small
-        return sent, await signing.md5("a/b", large), await signing.md5("small", small)
+        return sent, await signing.checksum("a/b", large), await signing.checksum("small", small)
 
-    expected = hashlib.md5((tmp_path / "f").read_bytes()).hexdigest()
-    assert asyncio.run(used()) == (expected, expected, None)
+    expected = hashlib.md5((tmp_path / "f").read_bytes())
+    assert asyncio.run(used()) == (expected.hexdigest(), Checksum("MD5", expected.digest()), None)
     assert azure.get("a/b") == (tmp_path / "f").read_bytes()
 
 
@@ -196,12 +197,12 @@ def test_who_may_not_sign_stores_without_a_digest(azure: AzureBucket, tmp_path: 
     container = AzureContainer(store, store, names, refuse, NETWORK, advice=no_advice)
     (tmp_path / "f").write_bytes(os.urandom(11 << 20))
 
-    async def used() -> tuple[str | None, ...]:
+    async def used() -> tuple[str | Checksum | None, ...]:
         sent = await container.put_file("f", tmp_path / "f", lambda count: None)
         await container.put("g", b"1")
         entry = await container.head("g")
         assert entry
-        return sent, await container.md5("g", entry)
+        return sent, await container.checksum("g", entry)
 
     assert asyncio.run(used()) == (None, None)
     assert azure.get("f") == (tmp_path / "f").read_bytes()

@@ -5,6 +5,7 @@ wrong.
 import asyncio
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from ovms_converter.errors import AlreadyExistsError, UnavailableError
 from ovms_converter.storage import large_file, open_destination, open_source
 from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.location import Location
 from proxy import Fault, Proxy, running_proxy
 from servers import S3Bucket
@@ -113,15 +115,20 @@ def test_bits_that_flip_for_ever_are_an_error(
         fetched(found, tmp_path)
 
 
-def test_an_etag_that_is_no_digest_is_no_damage(s3_open: S3Bucket, tmp_path: Path) -> None:
+def test_an_etag_that_is_no_digest_is_no_damage(s3: S3Bucket) -> None:
     """A store that encrypts with a key of its own gives an ETag that looks like an MD5 and is none."""
     key = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "test"}
-    s3_open.client.put_object(Bucket=s3_open.name, Key="m/f", Body=b"12345", **key)
-    s3_open.put("m/g", b"12345")
-    found = open_source(Location.parse(s3_open.url("m")), s3_open.environ())
-    bucket = vars(found)["_bucket"]
-    assert asyncio.run(bucket.md5_is_digest("m/g"))
-    assert not asyncio.run(bucket.md5_is_digest("m/f"))
+    s3.client.put_object(Bucket=s3.name, Key="m/f", Body=b"12345", **key)
+    s3.put("m/g", b"12345")
+    bucket = vars(open_source(Location.parse(s3.url("m")), s3.environ()))["_bucket"]
+    wrong = Checksum("MD5", b"0" * 16)
+
+    async def meant(key: str) -> Checksum | None:
+        found: Checksum | None = await bucket.confirmed(key, await bucket.head(key), wrong)
+        return found
+
+    assert asyncio.run(meant("m/g")) == wrong
+    assert asyncio.run(meant("m/f")) == Checksum("CRC32", zlib.crc32(b"12345").to_bytes(4, "big"))
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from ovms_converter.errors import ConverterError, NotFoundError
 from ovms_converter.events import Stage
 from ovms_converter.request import Given, build_request
 from ovms_converter.storage.base import Entry, Progress
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.http_head import Head
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
@@ -197,7 +198,6 @@ class Memory:
 
     names = StoreNames("s3://bucket", "http://store", None, "")
     ranges = True
-    asks_for_md5 = False
 
     def __init__(self, by_content: bool) -> None:
         self.objects: dict[str, tuple[bytes, str]] = {}
@@ -245,11 +245,11 @@ class Memory:
     async def delete(self, keys: Sequence[str]) -> None:
         raise NotImplementedError
 
-    async def md5(self, key: str, entry: Entry) -> str | None:
+    async def checksum(self, key: str, entry: Entry) -> Checksum | None:
         return None
 
-    async def md5_is_digest(self, key: str) -> bool:
-        return False
+    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:
+        return None
 
     def _entry(self, key: str) -> Entry:
         data, etag = self.objects[key]

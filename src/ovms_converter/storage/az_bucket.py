@@ -20,6 +20,7 @@ from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, Convert
 from ovms_converter.storage.background import all_of, in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, PARTS_AT_ONCE, ObstoreBucket
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.clients import connections
 from ovms_converter.storage.http_retry import retry_after
 from ovms_converter.storage.network import Network
@@ -46,8 +47,6 @@ SignedUrl = Callable[[str, str], Awaitable[str]]
 class AzureContainer(ObstoreBucket):
     """See `ObstoreBucket`. Digests are asked for of blobs with `asks_from` bytes and more."""
 
-    asks_for_md5 = True
-
     def __init__(
         self,
         patient: "AzureStore",
@@ -67,18 +66,19 @@ class AzureContainer(ObstoreBucket):
         self._asks_from = asks_from
         self._http = connections(names.endpoint, network, _CONNECTIONS)
 
-    async def md5(self, key: str, entry: Entry) -> str | None:
-        """See `Bucket.md5`: the blob's property, which the service makes of all that is stored by one
-        request, and a client may set for the rest.
+    async def checksum(self, key: str, entry: Entry) -> Checksum | None:
+        """See `Bucket.checksum`: the blob's property, an MD5, which the service makes of all that is stored
+        by one request, and a client may set for the rest.
         """
         if (entry.size or 0) < self._asks_from:
             return None
         headers = {"if-match": entry.etag} if entry.etag else {}
         try:
             answer = await self._ask(await self._signed("HEAD", key), "HEAD", key, headers)
-            return base64.b64decode(answer.headers.get("content-md5", "")).hex() or None
+            digest = base64.b64decode(answer.headers.get("content-md5", ""))
         except (ConverterError, binascii.Error):
             return None
+        return Checksum("MD5", digest) if digest else None
 
     async def put(self, key: str, data: bytes, *, only_if_absent: bool = False) -> None:
         """See `Bucket.put`."""

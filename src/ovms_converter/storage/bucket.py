@@ -14,6 +14,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage.base import Entry, Progress
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.store_errors import (
     RangeIgnoredError,
     SourceChangedError,
@@ -22,6 +23,7 @@ from ovms_converter.storage.store_errors import (
     translate,
 )
 from ovms_converter.storage.throttling import while_busy
+from ovms_converter.storage.witness import Witness
 
 if TYPE_CHECKING:
     from obstore import BytesStream, GetOptions, ObjectMeta
@@ -48,8 +50,6 @@ class Bucket(Protocol):
     names: StoreNames
     ranges: bool
     """False once the server was seen to send the whole object when a part was asked for."""
-    asks_for_md5: bool
-    """Whether `md5` takes a request of its own."""
 
     async def head(self, key: str) -> Entry | None:
         """Size and ETag of an object, None if there is none."""
@@ -80,7 +80,7 @@ class Bucket(Protocol):
 
     async def put_file(self, key: str, path: Path, progress: Progress) -> str | None:
         """Store a large file in parts, with bounded memory. The MD5 of what was sent, in hex digits, where
-        only `md5` tells whether it has arrived so.
+        only `checksum` tells whether it has arrived so.
         """
 
     async def copy(self, key: str, target: str) -> None:
@@ -89,13 +89,15 @@ class Bucket(Protocol):
     async def delete(self, keys: Sequence[str]) -> None:
         """Remove objects; one that is gone already is no error."""
 
-    async def md5(self, key: str, entry: Entry) -> str | None:
-        """The MD5, in hex digits, that the store tells of the object that `entry` told of, None if it does
-        not.
+    async def checksum(self, key: str, entry: Entry) -> Checksum | None:
+        """What the store tells of the bytes of the object that `entry` told of, by a request of its own where
+        it has to be asked; None if it tells nothing. Raises nothing.
         """
 
-    async def md5_is_digest(self, key: str) -> bool:
-        """Whether what `md5` told really is the MD5: keys of the store's own encryption change an ETag."""
+    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:
+        """What the store really means by a `checksum` that does not fit; None if it is none, or nobody tells.
+        Raises nothing.
+        """
 
 
 def quoted_etag(etag: str | None) -> str | None:
@@ -111,10 +113,9 @@ class ObstoreBucket:
     `without_keys` holds the reason while no keys can be fetched: the client only says that it has none.
     `patient` repeats a request that fails, `once` does not: a stream is taken up again by `transfer`, without
     a pause as long as bytes come, and a conditional write whose answer got lost must not be taken for
-    somebody else's. `before_read` may refuse an object that is about to be read, by raising.
+    somebody else's. A `witness` is asked for what an ETag does not tell. `before_read` may refuse an object
+    that is about to be read, by raising.
     """
-
-    asks_for_md5 = False
 
     def __init__(
         self,
@@ -123,7 +124,7 @@ class ObstoreBucket:
         names: StoreNames,
         *,
         etag_is_md5: bool = False,
-        probe_encryption: Callable[[str], Awaitable[bool]] | None = None,
+        witness: Witness | None = None,
         without_keys: Sequence[ConverterError] = (),
         before_read: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
@@ -132,7 +133,7 @@ class ObstoreBucket:
         self.names = names
         self._etag_is_md5 = etag_is_md5
         self.ranges = True
-        self._probe_encryption = probe_encryption
+        self._witness = witness
         self._without_keys = without_keys
         self._before_read = before_read
 
@@ -270,14 +271,16 @@ class ObstoreBucket:
             with contextlib.suppress(NotFoundError), self.told(key):
                 await delete_async(self._patient, key)
 
-    async def md5(self, key: str, entry: Entry) -> str | None:  # noqa: ARG002
-        """See `Bucket.md5`: where the store makes its ETags so."""
+    async def checksum(self, key: str, entry: Entry) -> Checksum | None:
+        """See `Bucket.checksum`: the ETag, where it is an MD5; else the store is asked."""
         found = _MD5.fullmatch(entry.etag or "") if self._etag_is_md5 else None
-        return found[1] if found else None
+        if found:
+            return Checksum("MD5", bytes.fromhex(found[1]))
+        return await self._witness.checksum(key, entry) if self._witness else None
 
-    async def md5_is_digest(self, key: str) -> bool:
-        """See `Bucket.md5_is_digest`."""
-        return self._probe_encryption is None or await self._probe_encryption(key)
+    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:
+        """See `Bucket.confirmed`."""
+        return await self._witness.confirmed(key, entry, checksum) if self._witness else checksum
 
     @contextlib.contextmanager
     def told(self, key: str) -> Iterator[None]:

@@ -1,6 +1,4 @@
-"""How obstore's clients are set up: certificates, time-outs, retries; and one question that obstore cannot
-ask.
-"""
+"""How clients are set up, obstore's and our own: certificates, time-outs, retries."""
 
 import contextlib
 import ipaddress
@@ -8,20 +6,19 @@ import os
 import re
 import ssl
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovms_converter._version import __version__
-from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.http_connection import add_authorities, through
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.proxies import proxy_for
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
+    from obstore.store import ClientConfig, RetryConfig
     from urllib3 import BaseHTTPResponse, PoolManager
 
 __all__ = [
@@ -31,7 +28,6 @@ __all__ = [
     "client_retries",
     "connections",
     "own_settings_only",
-    "probe_encryption",
 ]
 
 NOWHERE = "127.0.0.1:0"
@@ -90,48 +86,6 @@ def client_retries(*, patient: bool) -> "RetryConfig":
     }
 
 
-def probe_encryption(
-    store: "S3Store | GCSStore | AzureStore", network: Network
-) -> Callable[[str], Awaitable[bool]]:
-    """A function that tells whether an object's ETag is its MD5: not if the store encrypts with keys of its
-    own.
-
-    obstore shows no such headers, so it signs a URL and the request is made here. Who may not sign one cannot
-    tell.
-    """
-
-    async def etag_is_md5(key: str) -> bool:
-        from obstore import sign_async
-        from obstore.exceptions import BaseError
-
-        try:
-            url = await sign_async(store, "HEAD", key, timedelta(minutes=5))
-        except BaseError:
-            return False
-        return await in_thread(_has_plain_etag, url, network)
-
-    return etag_is_md5
-
-
-_OWN_KEYS = (
-    "x-amz-server-side-encryption-customer-algorithm",
-    "x-goog-encryption-algorithm",
-    "x-goog-encryption-kms-key-name",
-)
-"""Headers of an object that is encrypted with a key that is not the store's own."""
-
-
-def _has_plain_etag(url: str, network: Network) -> bool:
-    from urllib3.exceptions import HTTPError
-
-    try:
-        headers = ask("HEAD", url, network, patience=2).headers
-    except HTTPError:
-        return True
-    amazon = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    return not amazon and not any(name in headers for name in _OWN_KEYS)
-
-
 def ask(
     method: str,
     url: str,
@@ -140,18 +94,20 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: str | None = None,
     patience: int = 3,
+    pool: "PoolManager | None" = None,
 ) -> "BaseHTTPResponse":
     """The answer to one small request, whatever its status, tried again `patience` times.
 
-    Without a `network` it goes straight. Raises `urllib3.exceptions.HTTPError`.
+    It goes over connections of the `pool`, if there is one; without that and a `network`, straight. Raises
+    `urllib3.exceptions.HTTPError`.
     """
     import urllib3
 
     retries = urllib3.Retry(
         patience, backoff_factor=0.3, status_forcelist=(429, 500, 503), raise_on_status=False
     )
-    with connections(url, network) as pool:
-        return pool.request(method, url, headers=headers, body=body, redirect=False, retries=retries)
+    with contextlib.nullcontext(pool) if pool else connections(url, network) as used:
+        return used.request(method, url, headers=headers, body=body, redirect=False, retries=retries)
 
 
 def connections(url: str, network: Network | None, at_once: int = 1) -> "PoolManager":

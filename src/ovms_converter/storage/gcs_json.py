@@ -26,6 +26,7 @@ from ovms_converter.errors import (
 from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import CHUNK
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ class JsonBucket:
 
         self.names = StoreNames(f"gs://{bucket}", base_url, None, "check `STORAGE_EMULATOR_HOST`")
         self.ranges = True
-        self.asks_for_md5 = False
         self._bucket = bucket
         self._http = urllib3.PoolManager(
             maxsize=32,
@@ -153,13 +153,19 @@ class JsonBucket:
             with contextlib.suppress(NotFoundError):
                 await self._ask("DELETE", self._object(key), key)
 
-    async def md5(self, key: str, entry: Entry) -> str | None:  # noqa: ARG002
-        """See `Bucket.md5`: the ETag is made from it."""
-        return entry.etag.strip('"') if entry.etag else None
+    async def checksum(self, key: str, entry: Entry) -> Checksum | None:
+        """See `Bucket.checksum`: the ETag is made of the MD5; what was composed of others has a CRC alone."""
+        if entry.etag:
+            return Checksum("MD5", bytes.fromhex(entry.etag.strip('"')))
+        try:
+            told = await self._json("GET", self._object(key), key)
+            return Checksum("CRC32C", base64.b64decode(told["crc32c"]))
+        except (ConverterError, KeyError, ValueError):
+            return None
 
-    async def md5_is_digest(self, key: str) -> bool:  # noqa: ARG002
-        """See `Bucket.md5_is_digest`."""
-        return True
+    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:  # noqa: ARG002
+        """See `Bucket.confirmed`."""
+        return checksum
 
     def _object(self, key: str) -> str:
         return f"/storage/v1/b/{self._bucket}/o/{quote(key, safe='')}"

@@ -21,13 +21,15 @@ from urllib.parse import urlsplit
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import Bucket, ObstoreBucket
-from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
+from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import AwsKeys, Profile, Setting, aws_keys, first, is_on
+from ovms_converter.storage.heads import google_head
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
 from ovms_converter.storage.s3 import S3Access, checked_endpoint, s3_bucket
 from ovms_converter.storage.store_errors import StoreNames
+from ovms_converter.storage.witness import Witness
 
 if TYPE_CHECKING:
     from obstore.store import GCSConfig, GCSStore
@@ -113,8 +115,9 @@ class GoogleAccess:
         )
         patient, once = (self._store(location.container, patient=wanted) for wanted in (True, False))
         # Google's ETags are MD5 digests too, but of composed objects, and of those with keys of their own.
-        probe = probe_encryption(patient, self.network) if names.credentials else _unknown
-        return ObstoreBucket(patient, once, names, etag_is_md5=True, probe_encryption=probe)
+        base = f"{self._url()}/{location.container}"
+        head = google_head(patient, base, self.network, signs=names.credentials is not None)
+        return ObstoreBucket(patient, once, names, etag_is_md5=True, witness=Witness(head))
 
     def settings(self) -> tuple[Setting, ...]:
         """What counts and why, for a person who looks for a mistake."""
@@ -131,24 +134,25 @@ class GoogleAccess:
             credentials = Setting("credentials", "Anonymous", "no credentials are set")
         return (Setting("endpoint", _GOOGLE, "default"), credentials, *self.network.settings())
 
+    def _url(self) -> str:
+        """The server's URL: a file of credentials may name another one."""
+        return (_base_url(self.file, is_text=self.is_text) if self.file else None) or _GOOGLE
+
     def _store(self, bucket: str, *, patient: bool) -> "GCSStore":
         from obstore.store import GCSStore
 
         config: GCSConfig = {"skip_signature": not self.file and not self.machine}
-        url = _GOOGLE
         if self.file and self.is_text:
             config["service_account_key"] = self.file.value
         elif self.file and self.kind == "service_account":
             config["service_account"] = self.file.value
         elif self.file:
             config["application_credentials"] = self.file.value
-        if self.file:
-            url = _base_url(self.file, is_text=self.is_text) or url
         with own_settings_only("GOOGLE_"):
             return GCSStore(
                 bucket,
                 config=config,
-                client_options=client_options(url, self.network),
+                client_options=client_options(self._url(), self.network),
                 retry_config=client_retries(patient=patient),
             )
 
@@ -162,11 +166,6 @@ def _hmac(keys: AwsKeys, environ: Mapping[str, str], side: Side) -> S3Access:
         given = None
     endpoint = checked_endpoint(given) if given else Setting("endpoint", _GOOGLE, "default")
     return S3Access.at(endpoint, environ, side, Profile("default", {}, False), keys)
-
-
-async def _unknown(key: str) -> bool:  # noqa: ARG001
-    """Whether an ETag is a digest cannot be asked for without credentials."""
-    return False
 
 
 def _named_file(environ: Mapping[str, str]) -> Setting | None:

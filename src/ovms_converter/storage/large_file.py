@@ -7,19 +7,19 @@ for nothing.
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import CHUNK, Bucket
+from ovms_converter.storage.checksums import Checksum, Digests
 from ovms_converter.storage.disk import write_at
 from ovms_converter.storage.receiving import Segment, Sink, Wanted, receive
 from ovms_converter.storage.store_errors import RangeIgnoredError
 
-__all__ = ["STREAMS", "Digests", "LargeFile"]
+__all__ = ["STREAMS", "LargeFile"]
 
 STREAMS = 8
 """Connections for large files, all together."""
@@ -43,30 +43,6 @@ HASH_STEP = 4 << 20
 NEAR = 16 << 20
 """Bytes of a large file that are still held when their digest is due; what is further on is read again."""
 _READ = 1 << 20
-
-
-class Digests:
-    """The digests that are taken of one file."""
-
-    def __init__(self, md5: bool) -> None:
-        self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
-
-    def update(self, data: bytes | memoryview) -> None:
-        """Take further bytes."""
-        self._sha256.update(data)
-        if self._md5:
-            self._md5.update(data)
-
-    @property
-    def sha256(self) -> str:
-        """Hex digits."""
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str | None:
-        """Hex digits, None if it was not taken."""
-        return self._md5.hexdigest() if self._md5 else None
 
 
 class LargeFile:
@@ -111,31 +87,31 @@ class LargeFile:
             await asyncio.gather(*running, return_exceptions=True)
             self._writers.shutdown()
 
-    @property
-    def is_digested(self) -> bool:
-        """Whether the digests of the whole file were taken."""
-        return self._digested == self._wanted.size
+    async def follow(self, asked: Awaitable[Checksum | None]) -> Digests:
+        """Take the digests of what lies whole from the beginning, until all does; `asked` is what the store
+        tells of the bytes.
 
-    async def follow(self, digests: Digests) -> None:
-        """Take the digests of what lies whole from the beginning, until all does.
-
-        Unless the bytes come so fast that the processor is what limits: the SHA-256 alone, which the store
-        tells nothing to compare with, then waits until somebody needs it, and the file is still in memory.
+        If they come so fast that the processor is what limits, the SHA-256, which is compared with nothing,
+        waits until somebody needs it: the file is still in memory then. Not beside a digest that is as slow.
         """
         loop = asyncio.get_running_loop()
+        digests = Digests(await asked)
         position = 0
         while position < self._wanted.size:
             ready = self._frontier()
             if ready - position >= HASH_STEP or ready == self._wanted.size:
-                if not position and not digests.md5 and self._outruns_digests():
-                    self._holds = False
-                    self._near.clear()
-                    return
+                if not position and digests.is_fast_without_sha256 and self._outruns_digests():
+                    digests.leave_sha256()
+                    if not digests.checksum:
+                        self._holds = False
+                        self._near.clear()
+                        return digests
                 await loop.run_in_executor(None, self._digest, digests, position, ready)
                 position = ready
             else:
                 self._moved.clear()
                 await self._moved.wait()
+        return digests
 
     def _digest(self, digests: Digests, start: int, end: int) -> None:
         """Take the digests of the bytes from `start` to before `end`, all of which are written."""

@@ -20,8 +20,9 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage import background
-from ovms_converter.storage.base import Progress
+from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, Bucket
+from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.throttling import Patience
@@ -103,10 +104,10 @@ class Publication:
         path = self._keys[key]
         size = path.stat().st_size
         data: bytes | None = None
-        sent: str | None = None
+        sent: Checksum | None = None
         if size <= (IN_MEMORY if only_if_absent else PART):
             data = path.read_bytes()
-            sent = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            sent = Checksum("MD5", hashlib.md5(data, usedforsecurity=False).digest())
             await self._store_small(key, data, only_if_absent=only_if_absent)
             self._progress(size)
         else:
@@ -115,7 +116,8 @@ class Publication:
             async with self._large:
                 original = self._original(path)
                 if not original or not await self._copied(original, key):
-                    sent = await self._store_large(key, path)
+                    digest = await self._store_large(key, path)
+                    sent = Checksum("MD5", bytes.fromhex(digest)) if digest else None
         stored = await self._bucket.head(key)
         if stored is None:
             raise _ClaimLostError(
@@ -127,18 +129,22 @@ class Publication:
                 f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has {stored.size}",
                 hint="another program may write there; try again",
             )
-        told = await self._bucket.md5(key, stored) if sent else None
-        if told and told != sent and not await self._is_as_sent(key, data):
+        told = await self._bucket.checksum(key, stored) if sent else None
+        agrees = not told or not sent or _agree(told, sent, data)
+        if told and not agrees and not await self._is_as_sent(key, stored, told, data):
             raise UnavailableError(
                 f"`{self._bucket.names.bucket}/{key}` was stored with other bytes than were sent",
                 hint="something on the way changes them; try again",
             )
 
-    async def _is_as_sent(self, key: str, data: bytes | None) -> bool:
-        """Whether a store that tells another digest only has one that is none; then it is read once more."""
-        if data is None or await self._bucket.md5_is_digest(key):
+    async def _is_as_sent(self, key: str, stored: Entry, told: Checksum, data: bytes | None) -> bool:
+        """Whether a store that tells another checksum means no such thing; if it does not tell what it means,
+        the object is read once more.
+        """
+        if data is None:
             return False
-        return await self._holds(key, data)
+        meant = await self._bucket.confirmed(key, stored, told)
+        return meant.fits(data) if meant else await self._holds(key, data)
 
     async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
         """One request, repeated if no answer came; an object of ours that such a request left is no
@@ -222,3 +228,10 @@ class Publication:
     def _note(self, key: str) -> None:
         if key not in self._written:
             self._written.append(key)
+
+
+def _agree(told: Checksum, sent: Checksum, data: bytes | None) -> bool:
+    """Whether what a store tells speaks not against what was sent; of a large file only the same kind can."""
+    if told.algorithm == sent.algorithm:
+        return told == sent
+    return data is None or told.fits(data)

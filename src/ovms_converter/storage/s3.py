@@ -11,7 +11,7 @@ from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
-from ovms_converter.storage.clients import client_options, client_retries, own_settings_only, probe_encryption
+from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import (
     Anonymous,
     AssumedRole,
@@ -26,12 +26,14 @@ from ovms_converter.storage.credentials import (
     prefixes,
     reported,
 )
+from ovms_converter.storage.heads import s3_head
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
 from ovms_converter.storage.redirects import Advice, FirstRead, refuse_redirects, site
 from ovms_converter.storage.store_errors import StoreNames
+from ovms_converter.storage.witness import Witness
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential, S3Store
@@ -206,21 +208,23 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
         advice=ADVICE,
     )
     without_keys: list[ConverterError] = []
-    patient = _store(location.container, access, without_keys, patient=True)
-    once = _store(location.container, access, without_keys, patient=False)
-    probe: Callable[[str], Awaitable[bool]] | None = None
+    keys: Callable[[], S3Credential] | None = None
     if not isinstance(credentials, Anonymous):
-        probe = probe_encryption(patient, access.network)
+        keys = _at_home(_provider(credentials, access), location.container, access)
+    provider = reported(keys, without_keys) if keys else None
+    patient = _store(location.container, access, provider, patient=True)
+    once = _store(location.container, access, provider, patient=False)
+    url = access.bucket_url(location.container)
     first_read: FirstRead | None = None
     if access.has_token:
-        url, advice = access.bucket_url(location.container), _advice(location.container, access)
+        advice = _advice(location.container, access)
         first_read = FirstRead(url, _readable(patient), access.network, advice)
     return ObstoreBucket(
         patient,
         once,
         names,
         etag_is_md5=True,
-        probe_encryption=probe,
+        witness=Witness(s3_head(url, keys, access.region.value, access.network)),
         without_keys=without_keys,
         before_read=first_read,
     )
@@ -237,18 +241,16 @@ def _readable(store: "S3Store") -> Callable[[str], Awaitable[str]]:
     return signed
 
 
-def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *, patient: bool) -> "S3Store":
+def _store(
+    bucket: str, access: S3Access, provider: "Callable[[], S3Credential] | None", *, patient: bool
+) -> "S3Store":
     """obstore's client. It would read `AWS_*` variables by itself, so everything that matters here is
     given.
     """
     from obstore.store import S3Store
 
     url = access.url(bucket)
-    more: dict[str, Any] = {}
-    credentials = access.credentials
-    if not isinstance(credentials, Anonymous):
-        provider = _at_home(_provider(credentials, access), bucket, access)
-        more["credential_provider"] = reported(provider, without_keys)
+    more: dict[str, Any] = {"credential_provider": provider} if provider else {}
     with own_settings_only("AWS_"):
         return S3Store(
             bucket,
@@ -257,7 +259,7 @@ def _store(bucket: str, access: S3Access, without_keys: list[ConverterError], *,
                 "aws_endpoint_url_s3": url,
                 "region": access.region.value,
                 "virtual_hosted_style_request": not access.is_path_style(bucket),
-                "skip_signature": isinstance(credentials, Anonymous),
+                "skip_signature": provider is None,
             },
             client_options=client_options(url, access.network, at_home=access.has_token),
             retry_config=client_retries(patient=patient),

@@ -13,7 +13,7 @@ several help.
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.background import all_of
 from ovms_converter.storage.base import FetchedFile, Progress
 from ovms_converter.storage.bucket import Bucket
+from ovms_converter.storage.checksums import Checksum, Digests
 from ovms_converter.storage.disk import write_at
-from ovms_converter.storage.large_file import STREAMS, Digests, LargeFile
+from ovms_converter.storage.large_file import STREAMS, LargeFile
 from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.store_errors import changed
 
@@ -58,61 +59,73 @@ class Download:
         return tuple(done[wanted.path] for wanted in files)
 
     async def _checked(self, wanted: Wanted) -> FetchedFile:
-        """Bring one file; if it does not fit the store's own digest, once more."""
-        if wanted.size <= SMALL and self._bucket.asks_for_md5:
-            # Both at once: to be told the digest takes as long as to get the bytes.
-            digests, expected = await asyncio.gather(
-                self._bring(wanted, self._progress, md5=True), self._bucket.md5(wanted.key, wanted.entry)
-            )
-        else:
-            expected = await self._bucket.md5(wanted.key, wanted.entry)
-            digests = await self._bring(wanted, self._progress, md5=expected is not None)
-        if digests is None:
-            return FetchedFile(wanted.path, wanted.size)
-        if expected and digests.md5 != expected:
-            now = await self._bucket.head(wanted.key)
-            if now is None or now.etag != wanted.entry.etag:
-                raise changed(self._bucket.names, wanted.key)
-            again = await self._bring(wanted, _unheard, md5=True)
-            # The same bytes twice: what it tells may be no digest. Other bytes: the way here changes them.
-            assert again
-            if again.md5 != expected and (
-                again.sha256 != digests.sha256 or await self._bucket.md5_is_digest(wanted.key)
-            ):
-                raise UnavailableError(
-                    f"`{self._bucket.names.bucket}/{wanted.key}` arrives damaged: its MD5 is not the store's",
-                    hint="try again; if it stays so, the object or a proxy on the way is at fault",
-                )
-            digests = again
+        """Bring one file; the store tells meanwhile what is to be compared with it."""
+        asked = asyncio.ensure_future(self._bucket.checksum(wanted.key, wanted.entry))
+        try:
+            digests = await self._bring(wanted, self._progress, asked)
+        finally:
+            asked.cancel()
+        if digests.checksum and not digests.fits:
+            digests = await self._mended(wanted, digests, digests.checksum)
         return FetchedFile(wanted.path, wanted.size, digests.sha256)
 
-    async def _bring(self, wanted: Wanted, progress: Progress, *, md5: bool) -> Digests | None:
-        """Bring one file; its digests, None if they are better taken later."""
+    async def _mended(self, wanted: Wanted, digests: Digests, checksum: Checksum) -> Digests:
+        """What to do about a file that does not fit: ask what the checksum means, then bring it once more.
+
+        Raises `UnavailableError` if the bytes are damaged.
+        """
+        names, key = self._bucket.names, wanted.key
+        now = await self._bucket.head(key)
+        if now is None or now.etag != wanted.entry.etag:
+            raise changed(names, key)
+        meant = await self._bucket.confirmed(key, wanted.entry, checksum)
+        if meant and meant != checksum:
+            checksum = meant
+            if await asyncio.to_thread(meant.fits_file, self._directory / wanted.path):
+                return digests
+        again = await self._bring(wanted, _unheard, _just(checksum))
+        # The same bytes twice: what is told may be no checksum. Other bytes: the way here changes them.
+        if again.fits or (not meant and again.taken == digests.taken):
+            return again
+        raise UnavailableError(
+            f"`{names.bucket}/{key}` arrives damaged: its {checksum.algorithm} is not the store's",
+            hint="try again; if it stays so, the object or a proxy on the way is at fault",
+        )
+
+    async def _bring(self, wanted: Wanted, progress: Progress, asked: Awaitable[Checksum | None]) -> Digests:
+        """Bring one file, whose checksum is being `asked` for."""
         target = self._directory / wanted.path
         if target.parent not in self._made:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(target.parent)
         with _opened(target) as handle:
-            digests = Digests(md5)
-            if wanted.size <= SMALL:
-                async with self._memory.of(wanted.size):
-                    await self._small(wanted, handle, progress, digests)
-            elif not await self._large(wanted, handle, progress, digests):
-                return None
+            if wanted.size > SMALL:
+                return await self._large(wanted, handle, progress, asked)
+            async with self._memory.of(wanted.size):
+                data = await received(self._bucket, wanted, 0, wanted.size)
+                progress(len(data))
+                write_at(handle, data, 0)
+                digests = Digests(await asked)
+                digests.update(data)
         return digests
 
-    async def _small(self, wanted: Wanted, handle: int, progress: Progress, digests: Digests) -> None:
-        data = await received(self._bucket, wanted, 0, wanted.size)
-        progress(len(data))
-        digests.update(data)
-        write_at(handle, data, 0)
-
-    async def _large(self, wanted: Wanted, handle: int, progress: Progress, digests: Digests) -> bool:
-        """Bring a large file; whether the digests were taken."""
+    async def _large(
+        self, wanted: Wanted, handle: int, progress: Progress, asked: Awaitable[Checksum | None]
+    ) -> Digests:
         os.ftruncate(handle, wanted.size)
         large = LargeFile(self._bucket, wanted, handle, progress, self._streams)
-        await all_of([large.follow(digests), large.bring()])
-        return large.is_digested
+        taken: list[Digests] = []
+
+        async def follow() -> None:
+            taken.append(await large.follow(asked))
+
+        await all_of([follow(), large.bring()])
+        return taken[0]
+
+
+async def _just(checksum: Checksum) -> Checksum:
+    """What is known need not be asked for."""
+    return checksum
 
 
 def _unheard(count: int) -> None:
