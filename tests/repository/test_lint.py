@@ -275,6 +275,14 @@ def test_a_graph_is_read_in_parts_in_a_store_too(in_store: Looked) -> None:
     assert [port.names for port in report.graph.outputs] == [("y",)]
 
 
+def test_versions_below_a_model_of_the_same_name_are_read(s3: S3Bucket, in_store: Looked) -> None:
+    """`convert s3://b/net.onnx` without an output publishes there: the object is the prefix as well."""
+    s3.put("served", b"an ONNX model")
+    report = in_store(GOOD)
+    assert report.graph
+    assert report.served == 1
+
+
 def test_a_tag_without_an_end_is_no_graph(on_disk: Looked) -> None:
     report = on_disk(GOOD | {XML: b'<net version="11" name="' + b"x" * (40 << 20)})
     (finding,) = (each for each in report.findings if each.code == "unreadable-graph")

@@ -177,6 +177,14 @@ def test_a_record_that_anybody_may_have_written_breaks_nothing(
         recheck(str(work), environ={}, checks=Checks(source="/no/such/model"))
 
 
+def test_a_version_below_a_model_of_the_same_name_is_checked(s3: S3Bucket, tmp_path: Path) -> None:
+    """`convert s3://b/net.onnx` without an output publishes there: the object is the prefix as well."""
+    s3.put("net.onnx", b"an ONNX model")
+    served = ServedPrefix(s3.url("net.onnx"), s3.environ(), tmp_path / "work")
+    served.publish("a")
+    assert recheck(served.url, environ=served.environ).is_as_published
+
+
 def test_a_record_or_signature_of_any_size_is_not_read_into_memory(served: Served) -> None:
     served.publish("a")
     served.put("1/model.sig", b" " * (17 << 20))

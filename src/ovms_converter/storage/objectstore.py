@@ -50,9 +50,11 @@ _PATIENCE = 5.0
 class ObjectSource:
     """An object, or the objects below a prefix."""
 
-    def __init__(self, location: Location, bucket: Bucket) -> None:
+    def __init__(self, location: Location, bucket: Bucket, *, is_prefix: bool = False) -> None:
+        """With `is_prefix` the location is what is below it, also if there is an object of that name."""
         self.location = location
         self._bucket = bucket
+        self._is_prefix = is_prefix
         self._listing: Listing | None = None
         self._known: dict[str, Entry] = {}
         self._fetched: dict[str, FetchedFile] = {}
@@ -142,6 +144,8 @@ class ObjectSource:
     async def _resolve(self) -> Listing:
         """Ask for the object and for the prefix at once, and decide which of the two is meant."""
         key = self.location.path
+        if self._is_prefix:
+            return Listing(False, tuple(sorted(await self._below(key))))
         answers = await asyncio.gather(self._head(key), self._below(key), return_exceptions=True)
         head: Entry | BaseException | None = answers[0]
         below: Sequence[Entry] | BaseException = answers[1]
@@ -290,7 +294,7 @@ class ObjectDestination:
 
     def as_source(self) -> ObjectSource:
         """See `Destination.as_source`."""
-        return ObjectSource(self.location, self._bucket)
+        return ObjectSource(self.location, self._bucket, is_prefix=True)
 
     def siblings(self) -> tuple[str, ...]:
         """See `Destination.siblings`."""
