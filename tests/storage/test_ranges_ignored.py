@@ -92,3 +92,14 @@ def test_a_stream_that_breaks_is_read_again_from_the_beginning(
     (file,) = found.fetch(["f"], tmp_path, lambda count: None).files
     assert proxy.fault.happened > 0
     assert file.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_a_part_that_is_called_the_whole_is_a_part(google: S3Bucket, tmp_path: Path) -> None:
+    """`rclone serve s3` answers a range with 200, a `Content-Range` and the part's length."""
+    data = bytes(range(256)) * 2000
+    google.put("m/model.bin", data)
+    source = open_source(Location.parse(f"{google.endpoint}/{google.name}/m/model.bin"), {})
+    assert source.size_of("model.bin") == len(data)
+    assert source.read("model.bin", 300_000, 1000) == data[300_000:301_000]
+    source.fetch(["model.bin"], tmp_path, lambda count: None)
+    assert (tmp_path / "model.bin").read_bytes() == data

@@ -287,6 +287,8 @@ class Resource:
                 raise _changed(self.shown) from None
             raise told(refused, self.shown) from None
         self._refuse_encoding(answer)
+        if "range" in asked and _is_part(answer):
+            answer.status = 206
         return answer
 
     def _secrets_for(self, url: HttpUrl) -> Mapping[str, str] | None:
@@ -311,6 +313,15 @@ class Resource:
         if match is None or match[1] is None:
             raise LocationError(f"`{self.shown}` answers with a part, but does not tell which")
         return int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
+
+
+def _is_part(answer: Answer) -> bool:
+    """Whether a 200 is a part all the same, as of `rclone serve s3`: taken for the whole, it would be cut."""
+    match = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    if answer.status != 200 or match is None or match[1] is None:
+        return False
+    size = int(match[2]) - int(match[1]) + 1
+    return answer.length == size and match[3] != str(size)
 
 
 def _beyond(answer: Answer, start: int, stop: int | None) -> Iterator[bytes]:
