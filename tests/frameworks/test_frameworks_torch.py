@@ -205,7 +205,7 @@ def test_a_recurrent_layer_of_any_batch(kind: str, tmp_path: Path) -> None:
 
 def test_a_scripted_branch_stays_a_branch(tmp_path: Path) -> None:
     format, path = save(Branches(), "scripted", [], tmp_path)
-    asked = job(format, path, tmp_path / "out")
+    asked = job(format, path, tmp_path / "out", arguments={"input_shape": "[?,4]"})
     exported = room.export(asked)
     for sign in (-1, 1):
         check_equal(exported, asked, {"x": np.full((3, 4), sign, "f4")})

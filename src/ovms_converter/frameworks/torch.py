@@ -62,7 +62,7 @@ def export(job: ExportJob) -> Exported:
 
 def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
     """What PyTorch itself computes."""
-    from ovms_converter.frameworks.torch_graph import array, leaves, tensor
+    from ovms_converter.frameworks.torch_values import array, leaves, tensor
 
     program, settled = _opened(job)
     found = leaves(program.call([tensor(inputs[port.name], port) for port in settled.inputs]))

@@ -11,7 +11,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from ovms_converter.errors import UnsupportedModelError
-from ovms_converter.frameworks.torch_ports import Input
+from ovms_converter.frameworks.torch_values import Input
 
 __all__ = ["ExportedProgram"]
 

@@ -2,23 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import openvino as ov
-import torch
 from openvino import opset13
 
 from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.formats.torch_naming import output_names
 from ovms_converter.frameworks.torch_exported import ExportedProgram
-from ovms_converter.frameworks.torch_ports import Input, Settled
+from ovms_converter.frameworks.torch_ports import Settled
 from ovms_converter.frameworks.torch_script import ScriptProgram
+from ovms_converter.frameworks.torch_values import Input, leaves
 
-if TYPE_CHECKING:
-    from ovms_converter.frameworks.base import Array
-
-__all__ = ["array", "graph", "leaves", "tensor"]
+__all__ = ["graph"]
 
 _TYPES = {
     "bool": ov.Type.boolean,
@@ -33,8 +28,6 @@ _TYPES = {
     "uint8": ov.Type.u8,
 }
 """PyTorch's names of element types → OpenVINO's."""
-
-_Leaf = tuple[str | None, torch.Tensor]
 
 
 def graph(
@@ -120,26 +113,3 @@ def _name_outputs(model: ov.Model, names: Sequence[str]) -> None:
         taken.add(place)
         port.get_tensor().set_names({name})
     model.validate_nodes_and_infer_types()
-
-
-def leaves(result: Any, key: str | None = None) -> list[_Leaf]:
-    """The tensors in a result, in order, each with the key that it has in a dictionary; no plain numbers."""
-    if isinstance(result, torch.Tensor):
-        return [(key, result)]
-    if isinstance(result, dict):
-        return [leaf for name, item in result.items() for leaf in leaves(item, str(name))]
-    if isinstance(result, (list, tuple)):
-        return [leaf for item in result for leaf in leaves(item)]
-    return []
-
-
-def tensor(value: "Array", port: Input) -> torch.Tensor:
-    """An array as the program takes it; NumPy has no bfloat16, which comes as a wider float."""
-    return torch.from_numpy(np.ascontiguousarray(value)).to(getattr(torch, port.type or "float32"))
-
-
-def array(value: torch.Tensor) -> "Array":
-    """A result as NumPy knows it."""
-    value = value.detach().resolve_conj().resolve_neg().cpu()
-    found: Array = value.float().numpy() if value.dtype is torch.bfloat16 else value.numpy()
-    return found

@@ -8,8 +8,9 @@ import torch
 
 from ovms_converter.errors import UnsupportedModelError
 from ovms_converter.frameworks.torch_exported import ExportedProgram
-from ovms_converter.frameworks.torch_ports import Input, sample
+from ovms_converter.frameworks.torch_layers import first_shape, likely
 from ovms_converter.frameworks.torch_script import ScriptProgram
+from ovms_converter.frameworks.torch_values import Input, sample
 
 __all__ = ["ModuleProgram"]
 
@@ -24,11 +25,12 @@ class ModuleProgram:
         self._module = module.eval()
         self.outputs: list[str] = []
         self.inputs: list[Input] = []
+        shapes, typical = likely(module), first_shape(module)
         for name, parameter in inspect.signature(module.forward).parameters.items():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
             if parameter.default is parameter.empty or name in wanted:
-                self.inputs.append(Input(name, likely=_likely(module)))
+                self.inputs.append(Input(name, likely=shapes.get(name, ()), typical=typical))
 
     def call(self, values: Sequence[torch.Tensor]) -> object:
         """What the module computes."""
@@ -112,17 +114,3 @@ def _fixes(wanted: Input, found: Input) -> bool:
     """Whether a dimension that was free is no more."""
     pairs = zip(wanted.shape or (), found.shape or (), strict=False)
     return any(before is None and after is not None for before, after in pairs)
-
-
-def _likely(module: torch.nn.Module) -> tuple[tuple[int | None, ...], ...]:
-    """Shapes that the first layer would take, which mostly is the one that reads the input."""
-    for layer in module.modules():
-        if isinstance(layer, torch.nn.Linear):
-            return tuple((*(None,) * rank, layer.in_features) for rank in (1, 2, 3))
-        if isinstance(layer, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)):
-            return ((None, layer.in_channels, *(None,) * (layer.weight.ndim - 2)),)
-        if isinstance(layer, torch.nn.Embedding):
-            return ((None, None), (None,))
-        if isinstance(layer, (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)):
-            return ((None, None, layer.input_size),)
-    return ()

@@ -19,12 +19,12 @@ from ovms_converter.errors import RequestError
 from ovms_converter.formats.base import shape_text
 from ovms_converter.formats.torch_naming import signed_inputs, signed_names
 from ovms_converter.frameworks.base import ExportJob
+from ovms_converter.frameworks.torch_ranks import is_batched, means_same
+from ovms_converter.frameworks.torch_values import Dims, Input, sample
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.values import InputEntry, Shape
 
-__all__ = ["Dims", "Input", "Settled", "sample", "settle", "wanted"]
-
-Dims = tuple[int | None, ...]
+__all__ = ["Settled", "settle", "wanted"]
 
 _SIZES = (16, 32, 64, 224, 28, 8, 5, 299, 128, 256, 1)
 """Sizes that are tried for dimensions of which nothing is known."""
@@ -46,29 +46,26 @@ _TYPES = {
 _TRIED_TYPES = ("float32", "int64", "float16", "bfloat16", "float64", "bool")
 """Types that are tried for inputs of which nothing tells it."""
 
+_MEANING = {
+    3: "[batch,time,features] or [batch,channels,length]",
+    4: "[batch,channels,height,width]",
+    5: "[batch,channels,depth,height,width]",
+}
+"""What the dimensions of a shape mostly are."""
+
+_REFUSALS = (
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+    AssertionError,
+    KeyError,
+    torch.jit.Error,
+)
+"""What a program raises for inputs that it was not made for."""
+
 _TRIALS = 200
 """How many combinations of shapes and types are tried out."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """One tensor that the program takes.
-
-    `name`   the public one; `own` the program's
-    `type`   PyTorch's name of it, None if not known
-    `shape`  None if even the rank is not known; None in it is a free dimension
-    `likely` shapes that the layer which reads it would accept, best first; `usual` the type it mostly reads
-    """
-
-    own: str
-    type: str | None = None
-    shape: Dims | None = None
-    likely: tuple[Dims, ...] = ()
-    name: str = ""
-    usual: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}{shape_text(self.shape)}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +117,9 @@ def settle(own: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object
         settled = [replace(port, type=port.type or "float32") for port in known]
         return Settled(tuple(settled), None, size, (f"PyTorch does not run it on made-up inputs: {why}",))
     notes = []
+    if any(len(port.likely) > 1 for port in guessed):
+        settled, size = _ranked(settled, known, call)
+        result = call(sample(settled, 2, size))
     if guessed:
         told = ", ".join(str(port) for port in settled if port.name in {each.name for each in guessed})
         notes.append(f"the shape {told} is that of the layer which reads it; `--input_shape` says another")
@@ -145,14 +145,56 @@ def _shaped(job: ExportJob) -> bool:
     return bool(arguments.input_shape) or any(entry.shape is not None for entry in arguments.input)
 
 
+def _batched(
+    trials: Sequence[list[Input]], call: Callable[[Sequence[torch.Tensor]], object]
+) -> list[tuple[list[Input], int]]:
+    """The shapes that run as they are and keep the items of a batch apart, with the size that was tried."""
+    found = []
+    for trial in trials:
+        settled, _, size, _ = _tried(trial, call)
+        if settled == trial and is_batched(trial, call, size):
+            found.append((trial, size))
+    return found
+
+
 def _no_shape(port: Input, ports: Sequence[Input], why: str = "") -> RequestError:
-    others = ",".join("[?,?]" if each.name != port.name else "[1,3,224,224]" for each in ports)
+    """The refusal of a program that tells too little, with shapes that fit what it tells."""
+    examples = [(each, each.shape or next(iter(each.likely), each.typical)) for each in ports]
+    if all(shape is None for _, shape in examples):
+        example = "`--input_shape [1,3,224,224]` for one image"
+    else:
+        shapes = ",".join(shape_text(shape or (None, None)) for _, shape in examples)
+        meaning = _MEANING.get(len(dict(examples)[port] or ())) if len(ports) == 1 else None
+        example = f"`--input_shape {shapes}`" + (f" for {meaning}" if meaning else "")
+    every = f"every input ({', '.join(each.name for each in ports)})" if len(ports) > 1 else "the input"
     return RequestError(
         f"the program does not say which shape `{port.name}` has{f': {why}' if why else ''}",
-        hint=f"give the shape of {'every input' if len(ports) > 1 else 'the input'}, for example "
-        f"`--input_shape {others}`; the inputs are {', '.join(each.name for each in ports)}",
+        hint=f"give the shape of {every} with the sizes that it was made for, such as {example}",
         parameter="input_shape",
     )
+
+
+def _ranked(
+    found: Sequence[Input], known: Sequence[Input], call: Callable[[Sequence[torch.Tensor]], object]
+) -> tuple[list[Input], int]:
+    """The shapes of the one rank that the program can have been made for, and the size they were tried with.
+
+    Raises `RequestError` if there are several, or none in which the items of a batch stay apart.
+    """
+    typed = [replace(port, type=each.type) for port, each in zip(known, found, strict=True)]
+    trials = list(itertools.islice(_candidates(typed), _TRIALS))
+    open_ = [at for at, port in enumerate(known) if port.shape is None and len(port.likely) > 1]
+    alike = [trial for trial in trials if len({len(trial[at].shape or ()) for at in open_}) == 1]
+    right = _batched(alike, call) or _batched(trials, call)
+    guessed = next(port for port in known if port.shape is None)
+    if not right:
+        raise _no_shape(guessed, known, "no shape that its layers take keeps the items of a batch apart")
+    (first, size), *others = right
+    for other, _ in others:
+        if not means_same(first, other, call):
+            shapes = " and ".join(", ".join(map(str, each)) for each in (first, other))
+            raise _no_shape(guessed, known, f"it runs with {shapes}, and these do not mean the same")
+    return first, size
 
 
 def _signed(ports: list[Input], job: ExportJob) -> list[Input]:
@@ -248,7 +290,7 @@ def _tried(
                 values = sample(trial, batch, size)
                 try:
                     result = call(values)
-                except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError) as error:
+                except _REFUSALS as error:
                     why = why or _first_line(error)
                     continue
                 return (trial if batch == 2 else [_of_batch_1(port) for port in trial]), result, size, ""
@@ -283,22 +325,3 @@ def _candidates(ports: Sequence[Input]) -> Iterator[list[Input]]:
             replace(port, type=kind, shape=shape)
             for port, kind, shape in zip(ports, kinds, dims, strict=True)
         ]
-
-
-def sample(ports: Sequence[Input], batch: int, size: int) -> list[torch.Tensor]:
-    """Made-up values: noise for floats, zeros for indices, ones for truth values."""
-    generator = torch.Generator().manual_seed(0)
-    values = []
-    for port in ports:
-        dims = [
-            batch if known is None and not position else size if known is None else known
-            for position, known in enumerate(port.shape or ())
-        ]
-        kind = getattr(torch, port.type or "float32")
-        if kind.is_floating_point:
-            values.append(torch.randn(dims, generator=generator).to(kind))
-        else:
-            values.append(
-                torch.ones(dims, dtype=kind) if kind is torch.bool else torch.zeros(dims, dtype=kind)
-            )
-    return values

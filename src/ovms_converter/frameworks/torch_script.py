@@ -8,7 +8,7 @@ import torch
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from ovms_converter.errors import UnsupportedModelError
-from ovms_converter.frameworks.torch_ports import Dims, Input
+from ovms_converter.frameworks.torch_values import Dims, Input
 
 __all__ = ["ScriptProgram"]
 
@@ -21,6 +21,9 @@ _GROUPS = {"aten::conv1d": 6, "aten::conv2d": 6, "aten::conv3d": 6, "aten::_conv
 
 _RECURRENT = {"aten::lstm": 2, "aten::gru": 2}
 """Recurrent layers, and which operand of theirs is the list of weights."""
+
+_ATTENTION = {"aten::_native_multi_head_attention": 3, "aten::_transformer_encoder_layer_fwd": 1}
+"""Fused attention layers, and which operand of theirs is the length of the vectors that they read."""
 
 _ELEMENTWISE = (
     "aten::to",
@@ -43,6 +46,11 @@ class ScriptProgram:
     """
 
     def __init__(self, module: torch.jit.ScriptModule, wanted: Collection[str] = ()) -> None:
+        if not module._c._has_method("forward"):
+            raise UnsupportedModelError(
+                "the program has no method `forward`, or several of that name",
+                hint="put the layer into a module of your own whose `forward` calls it, and export that",
+            )
         self._module = module.eval()
         self._frozen = torch.jit.freeze(self._module)
         self._graph = self._frozen.inlined_graph
@@ -50,11 +58,13 @@ class ScriptProgram:
         self._defaults: dict[int, object] = {}
         self.outputs: list[str] = []
         self.inputs: list[Input] = []
+        typical = _first_shape(self._graph)
         values = list(self._graph.inputs())[1:]
         schema = self._module.forward.schema.arguments[1:]
         for position, (argument, value) in enumerate(zip(schema, values, strict=True)):
             if isinstance(argument.type, torch.TensorType) or argument.name in wanted:
-                self.inputs.append(Input(argument.name, likely=tuple(_likely(value)), usual=_type(value)))
+                shapes = tuple(_likely(value))
+                self.inputs.append(Input(argument.name, likely=shapes, usual=_type(value), typical=typical))
             elif argument.has_default_value():
                 self._defaults[position] = argument.default_value
             else:
@@ -185,16 +195,55 @@ def _likely(value: torch.Value, depth: int = 0) -> Iterator[Dims]:
             yield from ((None, None), (None,))
             return
         if node.kind() in _RECURRENT and use.offset == 0:
-            listed = operands[_RECURRENT[node.kind()]]
-            weights = listed.toIValue() or [item.toIValue() for item in listed.node().inputs()]
-            if weights and isinstance(weights[0], torch.Tensor):
-                yield (None, None, weights[0].shape[1])
+            steps = _recurrent_width(node)
+            if steps is not None:
+                yield (None, None, steps)
                 return
         if node.kind() in _ELEMENTWISE and depth < _ROUNDS:
             found = tuple(_likely(next(node.outputs()), depth + 1))
             if found:
                 yield from found
                 return
+
+
+def _first_shape(graph: torch.Graph) -> Dims | None:
+    """The shape that the first layer takes, or one behind it that knows the rank; for advice only."""
+    first: Dims | None = None
+    sequence: Dims | None = None
+    for node in _nodes(graph):
+        operands = list(node.inputs())
+        if node.kind() in _ATTENTION:
+            width = operands[_ATTENTION[node.kind()]].toIValue()
+            sequence = sequence or ((None, None, width) if isinstance(width, int) else None)
+        elif node.kind() == "aten::embedding":
+            first = first or (None, None)
+        elif node.kind() in _RECURRENT:
+            width = _recurrent_width(node)
+            sequence = sequence or ((None, None, width) if width is not None else None)
+        elif first is None and len(operands) > 1:
+            weight = operands[1].toIValue()
+            width = _channels(node.kind(), operands, weight) if isinstance(weight, torch.Tensor) else None
+            if width is not None and isinstance(weight, torch.Tensor):
+                spatial = (None,) * (weight.ndim - 2) if "conv" in node.kind() else ()
+                first = (None, width, *spatial)
+    if sequence is not None and (first is None or (len(first) == 2 and first[-1] is not None)):
+        return (None, None, sequence[-1] if first is None else first[-1])
+    return first
+
+
+def _nodes(block: torch.Graph | torch.Block) -> Iterator[torch.Node]:
+    """All nodes in their order, those in branches and loops at their place."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+
+
+def _recurrent_width(node: torch.Node) -> int | None:
+    """The length of the vectors that a recurrent layer reads; None if its weights are no constants."""
+    listed = list(node.inputs())[_RECURRENT[node.kind()]]
+    weights = listed.toIValue() or [item.toIValue() for item in listed.node().inputs()]
+    return int(weights[0].shape[1]) if weights and isinstance(weights[0], torch.Tensor) else None
 
 
 def _channels(kind: str, operands: Sequence[torch.Value], weight: torch.Tensor) -> int | None:
