@@ -183,6 +183,7 @@ def inspection_document(found: Inspection) -> dict[str, object]:
             "message": refusal.message,
             "hint": refusal.hint,
             "exit_code": refusal.exit_code,
+            "parameter": None,
         }
         if refusal
         else None,

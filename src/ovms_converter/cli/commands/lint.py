@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ovms_converter.cli.failures import error_fields
 from ovms_converter.cli.output import Output, Settings
 from ovms_converter.cli.session import Session
 from ovms_converter.cli.url_command import UrlCommand
@@ -36,18 +37,26 @@ def _lint(session: Session, /, url: str, document: bool) -> int:
     from ovms_converter.lint import lint
 
     report = lint(url, environ=session.environ)
+    fault = _fault(report)
     if document:
-        output.document(output.scrub_fields(_document(report)))
+        output.document(output.scrub_fields(_document(report, fault)))
     else:
         for line in _lines(output, report):
             output.result(output.scrub(line))
-    if report.errors:
-        first = report.errors[0]
-        count = len(report.errors)
-        raise VerificationError(
-            f"`{report.url}` has {count} error{'s' if count > 1 else ''}: {first.message}", hint=first.advice
-        )
+    if fault:
+        raise fault
     return 0
+
+
+def _fault(report: "LintReport") -> VerificationError | None:
+    """The worst finding, if because of it nothing, or something wrong, would be served."""
+    if not report.errors:
+        return None
+    first = report.errors[0]
+    count = len(report.errors)
+    return VerificationError(
+        f"`{report.url}` has {count} error{'s' if count > 1 else ''}: {first.message}", hint=first.advice
+    )
 
 
 def _lines(output: Output, report: "LintReport") -> Iterator[str]:
@@ -74,7 +83,7 @@ def _ports(heading: str, ports: "tuple[GraphPort, ...]") -> Iterator[str]:
         yield f"{'' if index else heading:<9} {names}  {port.type} {port.shape}{layout}"
 
 
-def _document(report: "LintReport") -> dict[str, object]:
+def _document(report: "LintReport", fault: VerificationError | None) -> dict[str, object]:
     """The report as JSON values."""
     graph = report.graph
     return {
@@ -98,6 +107,7 @@ def _document(report: "LintReport") -> dict[str, object]:
             }
             for finding in report.findings
         ],
+        "error": error_fields(fault) if fault else None,
     }
 
 

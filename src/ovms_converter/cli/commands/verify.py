@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovms_converter.cli.display import open_display
+from ovms_converter.cli.failures import error_fields
 from ovms_converter.cli.output import Level, Settings
 from ovms_converter.cli.reporting import check_report_file, write_report
 from ovms_converter.cli.session import Session
@@ -72,12 +73,14 @@ def _verify(
         checked = recheck(url, environ=session.environ, listener=display, checks=Checks(**checks))
         for note in checked.run.notes if checked.run else ():
             display(Note("warning", note))
+    fault = _fault(checked)
     if document:
-        output.document(output.scrub_fields(_document(checked)))
+        output.document(output.scrub_fields(_document(checked, fault)))
     elif not to_stdout:
         for line in _lines(checked):
             output.result(output.scrub(line))
-    _raise_fault(checked)
+    if fault:
+        raise fault
     if attestation:
         text = json.dumps(checked.statement, indent=1, ensure_ascii=False)
         if to_stdout:
@@ -87,29 +90,30 @@ def _verify(
     return 0
 
 
-def _raise_fault(checked: "Recheck") -> None:
-    """Raise `VerificationError` for the first fault, if there is one."""
+def _fault(checked: "Recheck") -> VerificationError | None:
+    """The first thing that is wrong, if anything is."""
     if checked.differing:
         first = checked.differing[0]
         more = f" (and {len(checked.differing) - 1} more)" if len(checked.differing) > 1 else ""
-        raise VerificationError(
+        return VerificationError(
             f"`{first.path}` at `{checked.url}` is not what was published{more}: {first.fault}",
             hint=_ADVICE,
         )
     if checked.intruders:
-        raise VerificationError(
+        return VerificationError(
             f"`{checked.intruders[0]}` at `{checked.url}` is no part of the version, and a server reads it",
             hint="remove it, and find out who put it there",
         )
     if checked.signature and checked.signature.faults:
         path, fault = checked.signature.faults[0]
-        raise VerificationError(
+        return VerificationError(
             f"the signature of version {checked.version} at `{checked.url}` does not hold: `{path}`: {fault}",
             hint="use only what was signed with a key that you trust",
         )
     if checked.run and checked.run.fault:
         graph = next(file.path for file in checked.files if file.path.endswith(".xml"))
-        raise VerificationError(f"`{graph}` at `{checked.url}`: {checked.run.fault}", hint=_ADVICE)
+        return VerificationError(f"`{graph}` at `{checked.url}`: {checked.run.fault}", hint=_ADVICE)
+    return None
 
 
 def _lines(checked: "Recheck") -> Iterator[str]:
@@ -136,7 +140,7 @@ def _lines(checked: "Recheck") -> Iterator[str]:
         yield f"version {checked.version} is what was published"
 
 
-def _document(checked: "Recheck") -> dict[str, object]:
+def _document(checked: "Recheck", fault: VerificationError | None) -> dict[str, object]:
     """The check as JSON values."""
     signature, run = checked.signature, checked.run
     return {
@@ -160,6 +164,7 @@ def _document(checked: "Recheck") -> dict[str, object]:
             "comparison": [asdict(figures) for figures in run.figures],
             "notes": list(run.notes),
         },
+        "error": error_fields(fault) if fault else None,
     }
 
 
