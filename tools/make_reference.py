@@ -42,8 +42,8 @@ CODES_HEAD = """\
 
 A command ends with one of these. Below 70 it says in one line what happened (`error:`) and, where something
 helps, in another what to do (`hint:`), both on stderr. With `--json` stdout holds the same as fields:
-`{"error": {"kind", "message", "hint", "exit_code", "parameter"}}`; `inspect`, `lint` and `verify` tell what they found beside it.
-A [JSON Schema](output.schema.json) describes the documents of all commands.
+`{"error": {"kind", "message", "hint", "exit_code", "parameter"}}`; `inspect`, `lint` and `verify` tell what they
+found beside it. A [JSON Schema](output.schema.json) describes the documents of all commands.
 
 | code | kind | meaning |
 |---|---|---|
@@ -52,9 +52,9 @@ A [JSON Schema](output.schema.json) describes the documents of all commands.
 
 CODES_TAIL = """\
 
-4 is worth another try as it is, and so is `already-exists` unless `model_version` names the number: another run
-published it first, this one left nothing behind, and the next try takes the next number. The others fail again
-until something changes.
+4 is worth another try as it is, and so is `already-exists` unless `model_version` names the number: another
+run published it first, this one left nothing behind, and the next try takes the next number. The others fail
+again until something changes.
 
 If the model was published and then the result file cannot be written, the URL is still on stdout, the summary
 is shown, and the code is 3. The directory of that file is made, and checked, before any work begins.
