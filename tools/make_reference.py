@@ -42,8 +42,8 @@ CODES_HEAD = """\
 
 A command ends with one of these. Below 70 it says in one line what happened (`error:`) and, where something
 helps, in another what to do (`hint:`), both on stderr. With `--json` stdout holds the same as fields:
-`{"error": {"kind", "message", "hint", "exit_code", "parameter"}}`; `inspect`, `lint` and `verify` tell what they
-found beside it. A [JSON Schema](output.schema.json) describes the documents of all commands.
+`{"error": {"kind", "message", "hint", "exit_code", "parameter"}}`; `inspect`, `lint` and `verify` tell what
+they found beside it. A [JSON Schema](output.schema.json) describes the documents of all commands.
 
 | code | kind | meaning |
 |---|---|---|
