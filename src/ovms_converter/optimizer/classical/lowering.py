@@ -1,9 +1,11 @@
 """An ONNX graph without operators of ai.onnx.ml: each becomes plain ones that compute the same."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from ovms_converter.errors import UnsupportedModelError
+from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.formats.onnx import CLASSICAL_DOMAIN
 from ovms_converter.formats.wire import Field, Message, bytes_field, fields
 from ovms_converter.optimizer.classical import linear, preparation, trees
@@ -19,7 +21,6 @@ from ovms_converter.optimizer.onnx_graph import (
     GRAPH_VALUE_INFO,
     NODE_ATTRIBUTE,
     NODE_INPUT,
-    NODE_OPERATION,
     OnnxValue,
     encode_value,
     is_classical,
@@ -30,6 +31,10 @@ from ovms_converter.optimizer.repairs.onnx_classical import CLASSICAL
 __all__ = ["LOWERINGS", "Lowered", "lowered_graph"]
 
 _TENSOR_SHAPE, _TENSOR_NAME = 1, 8
+_DOMAIN_BYTES = re.compile(re.escape(CLASSICAL_DOMAIN.encode()))
+_DEEPEST = 64
+
+_Shapes: TypeAlias = dict[str, tuple[int | None, ...] | None]
 
 LOWERINGS: Mapping[str, Callable[[Emitter, MlNode], None]] = {
     "ArrayFeatureExtractor": preparation.lower_array_feature_extractor,
@@ -64,41 +69,100 @@ class Lowered:
 def lowered_graph(graph: memoryview, opset: int, version: int) -> Lowered | None:
     """The graph with plain operators of the `opset` of the default domain; None if it has no others.
 
-    `version` is that of ai.onnx.ml which the model asks for.
+    Bodies of loops and branches are gone through. `version` is that of ai.onnx.ml which the model asks for.
 
     Raises `UnsupportedModelError` for an operator without a plain form, and `CorruptModelError`.
     """
-    found = [Message(item.data) for item in fields(graph) if _is_classical(item)]
-    if not found:
+    work = _Lowering(opset, version)
+    found = work.graph(graph, {}, 0)
+    if found is None:
         return None
-    shapes, needed = _shapes(graph), frozenset(_read_names(graph))
-    parts: list[bytes] = []
-    emitters: list[Emitter] = []
-    changed: dict[str, OnnxValue] = {}
-    notes: list[str] = []
-    for item in fields(graph):
-        if not _is_classical(item):
-            continue
-        node = read_node(Message(item.data), shapes, needed, version)
-        emitter = Emitter(node.outputs[0] if node.outputs else node.name, opset)
+    return Lowered(found, frozenset(CLASSICAL[name].name for name in work.operations), tuple(work.notes))
+
+
+class _Lowering:
+    """The lowering of one model; `operations` are those that it met."""
+
+    def __init__(self, opset: int, version: int) -> None:
+        self._opset = opset
+        self._version = version
+        self.operations: set[str] = set()
+        self.notes: list[str] = []
+
+    def graph(self, graph: memoryview, around: _Shapes, depth: int) -> bytes | None:
+        """A graph in plain operators; `around` are shapes of the tensors of the graphs that it is in."""
+        items = list(fields(graph))
+        if depth > _DEEPEST:
+            raise CorruptModelError("loops and branches of the ONNX model lie too deep in each other")
+        if not any(_may_be_classical(item) for item in items):
+            return None
+        shapes, needed = {**around, **_shapes(graph)}, frozenset(_read_names(graph))
+        emitters: list[Emitter] = []
+        changed: dict[str, OnnxValue] = {}
+        nodes: dict[int, list[bytes]] = {}
+        for item in items:
+            if _is_classical(item):
+                node = read_node(Message(item.data), shapes, needed, self._version)
+                emitters.append(self._emitted(node, depth))
+                nodes[item.start] = emitters[-1].nodes
+                if node.operation == "ZipMap":
+                    changed[node.outputs[0]] = OnnxValue(node.outputs[0], "f32", None)
+            elif _may_be_classical(item):
+                inner = self._with_subgraphs(item.data, shapes, depth)
+                if inner is not None:
+                    nodes[item.start] = [inner]
+        if not nodes:
+            return None
+        parts: list[bytes] = []
+        for item in items:
+            if item.start in nodes:
+                parts += [bytes_field(GRAPH_NODE, node) for node in nodes[item.start]]
+            elif item.number in (GRAPH_OUTPUT, GRAPH_VALUE_INFO) and read_value(item).name in changed:
+                parts.append(bytes_field(item.number, encode_value(changed[read_value(item).name])))
+            else:
+                parts.append(bytes(graph[item.start : item.end]))
+        parts += [bytes_field(GRAPH_INITIALIZER, each) for emitter in emitters for each in emitter.constants]
+        return b"".join(parts)
+
+    def _emitted(self, node: MlNode, depth: int) -> Emitter:
+        emitter = Emitter(node.outputs[0] if node.outputs else node.name, self._opset)
         _lowering(node)(emitter, node)
-        emitters.append(emitter)
+        self.operations.add(node.operation)
         if node.operation == "ZipMap":
-            changed[node.outputs[0]] = OnnxValue(node.outputs[0], "f32", None)
-            notes.append(
+            if depth:
+                raise UnsupportedModelError(
+                    f"the node `{node.name}` is a `ZipMap` of {CLASSICAL_DOMAIN} in a loop or a branch, "
+                    "and OpenVINO has no maps",
+                    hint="export the model without it: with `options={'zipmap': False}`",
+                )
+            self.notes.append(
                 f"`{node.outputs[0]}` is a matrix with a column for each class in place of a map (ZipMap)"
             )
-    made = iter(emitters)
-    for item in fields(graph):
-        if _is_classical(item):
-            parts += [bytes_field(GRAPH_NODE, node) for node in next(made).nodes]
-        elif item.number in (GRAPH_OUTPUT, GRAPH_VALUE_INFO) and read_value(item).name in changed:
-            parts.append(bytes_field(item.number, encode_value(changed[read_value(item).name])))
-        else:
-            parts.append(bytes(graph[item.start : item.end]))
-    parts += [bytes_field(GRAPH_INITIALIZER, each) for emitter in emitters for each in emitter.constants]
-    names = frozenset(CLASSICAL[node.text(NODE_OPERATION)].name for node in found)
-    return Lowered(b"".join(parts), names, tuple(notes))
+        return emitter
+
+    def _with_subgraphs(self, data: memoryview, shapes: _Shapes, depth: int) -> bytes | None:
+        """A node with its subgraphs in plain operators; None if they are already."""
+        changed = False
+        parts: list[bytes] = []
+        for item in fields(data):
+            inner = self._attribute(item.data, shapes, depth) if item.number == NODE_ATTRIBUTE else None
+            changed = changed or inner is not None
+            parts.append(
+                bytes(data[item.start : item.end]) if inner is None else bytes_field(NODE_ATTRIBUTE, inner)
+            )
+        return b"".join(parts) if changed else None
+
+    def _attribute(self, data: memoryview, shapes: _Shapes, depth: int) -> bytes | None:
+        changed = False
+        parts: list[bytes] = []
+        for item in fields(data):
+            is_graph = item.number in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS)
+            inner = self.graph(item.data, shapes, depth + 1) if is_graph else None
+            changed = changed or inner is not None
+            parts.append(
+                bytes(data[item.start : item.end]) if inner is None else bytes_field(item.number, inner)
+            )
+        return b"".join(parts) if changed else None
 
 
 def _lowering(node: MlNode) -> Callable[[Emitter, MlNode], None]:
@@ -114,9 +178,14 @@ def _is_classical(item: Field) -> bool:
     return item.number == GRAPH_NODE and is_classical(item.data)
 
 
-def _shapes(graph: memoryview) -> dict[str, tuple[int | None, ...] | None]:
+def _may_be_classical(item: Field) -> bool:
+    """Whether a node or one in its subgraphs may be of the domain, by its bytes."""
+    return item.number == GRAPH_NODE and (is_classical(item.data) or bool(_DOMAIN_BYTES.search(item.data)))
+
+
+def _shapes(graph: memoryview) -> _Shapes:
     """The shapes of the graph's tensors, as far as it declares them."""
-    found: dict[str, tuple[int | None, ...] | None] = {}
+    found: _Shapes = {}
     for item in fields(graph):
         if item.number in (GRAPH_INPUT, GRAPH_OUTPUT, GRAPH_VALUE_INFO):
             value = read_value(item)
