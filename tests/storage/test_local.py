@@ -17,7 +17,7 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Destination, Source
-from ovms_converter.storage.local import disk_error
+from ovms_converter.storage.disk import disk_error
 from ovms_converter.storage.location import Location
 
 

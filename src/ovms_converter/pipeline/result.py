@@ -16,7 +16,7 @@ from ovms_converter.record import digest
 from ovms_converter.request import ConversionRequest
 from ovms_converter.storage.base import Destination, FetchedFile, FetchedTree
 from ovms_converter.storage.disk import disk_errors
-from ovms_converter.storage.local import flush
+from ovms_converter.storage.renaming import flush
 
 __all__ = ["Result", "files_of_conversion", "files_of_source"]
 

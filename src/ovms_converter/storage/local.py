@@ -1,39 +1,22 @@
 """Files of this machine: read where they lie, published by renaming a finished directory."""
 
 import contextlib
-import errno
 import os
-import shutil
 import stat
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
-from ovms_converter.errors import (
-    AccessDeniedError,
-    AlreadyExistsError,
-    ConverterError,
-    LocationError,
-    NotFoundError,
-    ResourceError,
-    UnavailableError,
-)
+from ovms_converter.errors import LocationError, NotFoundError
 from ovms_converter.storage.base import SMALL_FILE, Entry, FetchedFile, FetchedTree, Listing, Progress, Source
+from ovms_converter.storage.disk import disk_errors
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.nearby import near
-from ovms_converter.storage.scratch import SCRATCH_PREFIX, Scratch, clear_dead, make
+from ovms_converter.storage.renaming import Renaming, remove_empty
+from ovms_converter.storage.scratch import SCRATCH_PREFIX, clear_dead, make
 
-__all__ = [
-    "LocalDestination",
-    "LocalSource",
-    "disk_error",
-    "flush",
-    "open_destination",
-    "open_source",
-]
-
-_NO_LINKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+__all__ = ["LocalDestination", "LocalSource", "open_destination", "open_source"]
 
 
 def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource":  # noqa: ARG001
@@ -44,37 +27,6 @@ def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource"
 def open_destination(location: Location, environ: Mapping[str, str]) -> "LocalDestination":  # noqa: ARG001
     """A directory to publish into; no setting matters."""
     return LocalDestination(location)
-
-
-def disk_error(error: OSError, what: str) -> ConverterError:
-    """The error of this package for what the operating system said about `what`, as it may be shown."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceError(
-            f"no space left on the disk that holds `{what}`", hint="free some space, or choose another disk"
-        )
-    if error.errno == errno.EROFS:
-        return LocationError(
-            f"`{what}` is on a read-only file system", hint="choose a directory that can be written"
-        )
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return AccessDeniedError(
-            f"`{what}` may not be opened by this user (id {os.geteuid()})",
-            hint="change its owner or mode, or choose another directory",
-        )
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return NotFoundError(f"there is no `{what}`", hint="check the spelling")
-    if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
-        return UnavailableError(f"`{what}` cannot be read or written now: {error.strerror}")
-    return LocationError(f"`{what}`: {error.strerror}")
-
-
-@contextlib.contextmanager
-def _told(what: object) -> Iterator[None]:
-    """Turn every `OSError` of the block into an error that names `what`."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, str(what)) from None
 
 
 class LocalSource:
@@ -92,7 +44,7 @@ class LocalSource:
         """See `Source.list`. Links are followed; anything but regular files is skipped, as are our scratch
         directories.
         """
-        with _told(self.location):
+        with disk_errors(self.location):
             if not self._path.is_dir():
                 if hint := near(self.location):
                     raise NotFoundError(f"there is no `{self.location}`", hint=hint)
@@ -106,13 +58,13 @@ class LocalSource:
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """See `Source.read`."""
-        with _told(self._root / path), self._file(path).open("rb") as file:
+        with disk_errors(self._root / path), self._file(path).open("rb") as file:
             file.seek(start)
             return file.read(-1 if length is None else length)
 
     def size_of(self, path: str) -> int | None:
         """See `Source.size_of`."""
-        with _told(self._root / path):
+        with disk_errors(self._root / path):
             return self._file(path).stat().st_size
 
     def reads_parts(self, path: str) -> bool:  # noqa: ARG002
@@ -123,7 +75,7 @@ class LocalSource:
         """See `Source.fetch`: nothing is copied, and everything is there at once."""
         files = []
         for path in paths:
-            with _told(self._root / path):
+            with disk_errors(self._root / path):
                 size = self._file(path).stat().st_size
             files.append(FetchedFile(path, size))
             progress(size)
@@ -220,7 +172,7 @@ class LocalDestination:
     def siblings(self) -> tuple[str, ...]:
         """See `Destination.siblings`."""
         own = self._path.name
-        with _told(self.location):
+        with disk_errors(self.location):
             names = [path.name for path in self._path.parent.iterdir()]
         return tuple(sorted(name for name in names if name.startswith(own) and name != own))
 
@@ -238,28 +190,7 @@ class LocalDestination:
 
     def publish(self, directory: str, files: Mapping[str, Path], progress: Progress) -> None:
         """See `Destination.publish`: all is flushed to the disk before the one rename that shows it."""
-        target = self._path / directory
-        missing = self._missing()
-        staging: Scratch | None = None
-        try:
-            with _told(self.location.child(directory)):
-                self._refuse_existing(target, directory)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                staging = make(target.parent)
-                for name, file in files.items():
-                    self._place(file, staging.path, name)
-                    progress((staging.path / name).stat().st_size)
-                _flush_tree(staging.path)
-                self._show(staging.path, target, directory)
-                flush(target.parent)
-        except BaseException:
-            if staging:
-                shutil.rmtree(staging.path, ignore_errors=True)
-            _remove_empty(missing)
-            raise
-        finally:
-            if staging:
-                staging.release()
+        Renaming(self.location, directory, self._missing()).publish(files, progress)
 
     def copy_from(self, source: Source) -> None:
         """See `Destination.copy_from`: what is fetched lies on this machine already."""
@@ -268,9 +199,9 @@ class LocalDestination:
         """See `Destination.remove`; directories that become empty go too."""
         for path in paths:
             file = self._path / path
-            with _told(file):
+            with disk_errors(file):
                 file.unlink(missing_ok=True)
-            _remove_empty([self._path / parent for parent in PurePosixPath(path).parents[:-1]])
+            remove_empty([self._path / parent for parent in PurePosixPath(path).parents[:-1]])
 
     def _existing(self) -> Path:
         """The location or the nearest directory above it that exists."""
@@ -288,7 +219,7 @@ class LocalDestination:
     def _making(self, existing: Path) -> Iterator[None]:
         """Tell of a file system in which nothing can be made, such as `/proc`."""
         try:
-            with _told(self.location):
+            with disk_errors(self.location):
                 yield
         except NotFoundError:
             raise LocationError(
@@ -300,67 +231,3 @@ class LocalDestination:
         """The directories that publishing will have to make, the innermost first."""
         existing = self._existing()
         return tuple(path for path in (self._path, *self._path.parents) if existing in path.parents)
-
-    def _place(self, file: Path, staging: Path, name: str) -> None:
-        """Link a file of our own scratch into the staging directory, copy any other.
-
-        A link, not a move: if another run takes the directory first, the file is still there for the next
-        try.
-        """
-        target = staging / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if any(parent.name.startswith(SCRATCH_PREFIX) for parent in file.parents):
-            try:
-                target.hardlink_to(file)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-            else:
-                return
-        shutil.copyfile(file, target)
-
-    def _refuse_existing(self, target: Path, directory: str) -> None:
-        if os.path.lexists(target):
-            raise _exists(self.location, directory)
-
-    def _show(self, staging: Path, target: Path, directory: str) -> None:
-        """Rename the finished directory; the system refuses if another one with files in it is there by
-        now.
-        """
-        try:
-            staging.rename(target)
-        except OSError as error:
-            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):
-                raise _exists(self.location, directory) from None
-            raise
-
-
-def _exists(location: Location, directory: str) -> AlreadyExistsError:
-    return AlreadyExistsError(f"`{location.child(directory)}` exists already")
-
-
-def _remove_empty(directories: Sequence[Path]) -> None:
-    """Remove directories, the innermost first, up to the first one that is not empty."""
-    with contextlib.suppress(OSError):
-        for directory in directories:
-            directory.rmdir()
-
-
-def _flush_tree(directory: Path) -> None:
-    """Flush every file and directory below and including this one to the disk."""
-    for path in directory.rglob("*"):
-        flush(path)
-    flush(directory)
-
-
-def flush(path: Path) -> None:
-    """Wait until a file or directory is on the disk. Raises `OSError`."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some network and FUSE file systems cannot flush a directory; the rename is still one step.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)

@@ -31,8 +31,8 @@ from ovms_converter.storage.base import (
     Source,
 )
 from ovms_converter.storage.bucket import Bucket
+from ovms_converter.storage.disk import disk_error
 from ovms_converter.storage.forward import ForwardReader
-from ovms_converter.storage.local import disk_error
 from ovms_converter.storage.location import Location, why_unsafe
 from ovms_converter.storage.nearby import CHECK, beside
 from ovms_converter.storage.publication import Original, Publication
