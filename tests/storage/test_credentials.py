@@ -8,14 +8,9 @@ import pytest
 
 from ovms_converter.errors import RequestError
 from ovms_converter.storage import explain, open_destination, open_source
+from ovms_converter.storage.aws_credentials import aws_credentials
 from ovms_converter.storage.base import Side
-from ovms_converter.storage.credentials import (
-    Anonymous,
-    AwsKeys,
-    MachineRole,
-    WebIdentity,
-    aws_credentials,
-)
+from ovms_converter.storage.credentials import Anonymous, AwsKeys, MachineRole, WebIdentity
 from ovms_converter.storage.gs import GoogleAccess
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network

@@ -12,8 +12,8 @@ from types import ModuleType
 
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.base import Destination, Side, Source
-from ovms_converter.storage.credentials import Setting
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.settings import Setting
 
 __all__ = ["MODULES", "explain", "open_destination", "open_source"]
 

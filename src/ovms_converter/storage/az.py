@@ -19,12 +19,13 @@ from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.az_bucket import AzureContainer, signed_by_key, signed_by_store, with_token
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
-from ovms_converter.storage.credentials import Setting, first, reported
+from ovms_converter.storage.credentials import reported
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
 from ovms_converter.storage.redirects import FirstRead, refuse_redirects, site
+from ovms_converter.storage.settings import Setting, first
 from ovms_converter.storage.store_errors import StoreNames
 
 if TYPE_CHECKING:

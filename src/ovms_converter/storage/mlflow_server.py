@@ -18,13 +18,13 @@ from ovms_converter.errors import (
     NotFoundError,
     RequestError,
 )
-from ovms_converter.storage.credentials import first, is_on
 from ovms_converter.storage.http_client import HttpClient, Refused, told
 from ovms_converter.storage.http_connection import add_authorities, trusted_context
 from ovms_converter.storage.http_head import looks_like_html
 from ovms_converter.storage.http_resource import Resource
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.http_url import HttpUrl
+from ovms_converter.storage.settings import first, is_on
 
 __all__ = ["Json", "TrackingServer"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ovms_converter.errors import RequestError
-from ovms_converter.storage.credentials import Setting, first, is_on
+from ovms_converter.storage.settings import Setting, first, is_on
 
 __all__ = ["Network"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from ovms_converter.errors import ConverterError, RequestError
+from ovms_converter.storage.aws_credentials import aws_credentials
 from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.base import Side
 from ovms_converter.storage.bucket import ObstoreBucket
@@ -17,13 +18,7 @@ from ovms_converter.storage.credentials import (
     AssumedRole,
     AwsCredentials,
     AwsKeys,
-    Profile,
-    Setting,
     WebIdentity,
-    aws_credentials,
-    first,
-    is_on,
-    prefixes,
     reported,
 )
 from ovms_converter.storage.heads import s3_head
@@ -31,7 +26,9 @@ from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.profiles import Profile
 from ovms_converter.storage.redirects import Advice, FirstRead, refuse_redirects, site
+from ovms_converter.storage.settings import Setting, first, is_on, prefixes
 from ovms_converter.storage.store_errors import StoreNames
 from ovms_converter.storage.witness import Witness
 
