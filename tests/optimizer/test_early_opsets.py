@@ -168,7 +168,7 @@ def test_a_repair_is_needed_and_right(case: Case, tmp_path: Path) -> None:
         plain = np.zeros(0, np.float32)
     assert not equal(plain, wanted), f"{ov.get_version()} is right by itself: {case.repair} can go"
     result = converted(model, tmp_path / "scratch")
-    assert result.repairs == (case.repair,)
+    assert case.repair in result.repairs
     assert equal(run(result, **given(case))["y"], wanted)
 
 
@@ -176,7 +176,7 @@ def test_a_repair_is_needed_and_right(case: Case, tmp_path: Path) -> None:
 def test_a_repair_is_right_for_free_sizes(case: Case, tmp_path: Path) -> None:
     model = write(case, tmp_path / "m.onnx", free=True)
     result = converted(model, tmp_path / "scratch")
-    assert result.repairs == (case.repair,)
+    assert case.repair in result.repairs
     assert equal(run(result, **given(case))["y"], expected(case, model))
 
 
@@ -204,7 +204,7 @@ def test_a_transposed_convolution_of_free_sizes(case: Case, tmp_path: Path) -> N
     plain = np.asarray(compiled(given(case))[0])
     assert not equal(plain, wanted), f"{ov.get_version()} is right by itself: {case.repair} can go"
     result = converted(model, tmp_path / "scratch")
-    assert result.repairs == (case.repair,)
+    assert case.repair in result.repairs
     assert equal(run(result, **given(case))["y"], wanted)
 
 

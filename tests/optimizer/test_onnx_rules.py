@@ -122,7 +122,7 @@ def test_a_repair_is_needed_and_makes_the_case_right(repair: str, name: str, tmp
     onnx.save(case.model, path)
     assert not plain_is_right(case, path), f"{ov.get_version()} is right by itself: the repair can go"
     result = converted(path, tmp_path / "scratch")
-    assert result.repairs == (repair,)
+    assert repair in result.repairs
     given = inputs_of(case)
     assert is_expected(case, run(result, **{name: given[name] for name in names(result)[0]}))
     assert any(note.endswith(": repaired") for note in result.notes)
@@ -205,7 +205,7 @@ def test_a_rule_inside_a_branch_and_with_free_sizes(tmp_path: Path) -> None:
         tmp_path / "m.onnx",
     )
     result = converted(tmp_path / "m.onnx", tmp_path / "scratch")
-    assert result.repairs == ("onnx-CumProd",)
+    assert "onnx-CumProd" in result.repairs
     for size in (2, 5):
         x = np.random.RandomState(size).rand(size, size + 1).astype(np.float32)
         assert np.allclose(run(result, x=x)["y"], np.cumsum(x, 1), rtol=1e-4)
@@ -308,7 +308,7 @@ def test_functions_of_the_model_are_put_in_place(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         ov.Core().read_model(model)
     result = converted(model, tmp_path / "scratch")
-    assert result.repairs == ("onnx-functions",)
+    assert "onnx-functions" in result.repairs
     assert names(result) == (["x"], ["y"])
     for x in (X, -X, -np.abs(X)):
         expected = onnxruntime.InferenceSession(model).run(None, {"x": x})[0]

@@ -141,7 +141,7 @@ def test_a_reduction_inside_a_branch_is_repaired(tmp_path: Path) -> None:
     ]
     model = save(tmp_path / "m.onnx", nodes)
     result = converted(model, tmp_path / "scratch")
-    assert result.repairs == ("cpu-comparisons-of-nan", "onnx-ReduceLogSum-axes")
+    assert {"cpu-comparisons-of-nan", "onnx-ReduceLogSum-axes"} <= set(result.repairs)
     assert equal(run(result, x=X)["y"], reference(model))
 
 

@@ -72,7 +72,7 @@ def test_a_size_of_its_own_ratio_is_smoothed_too(tmp_path: Path) -> None:
 
     result = converted(path, tmp_path)
 
-    assert set(result.repairs) == {"onnx-Resize-aspect-ratio", RESIZE.name}
+    assert {"onnx-Resize-aspect-ratio", RESIZE.name} <= set(result.repairs)
     assert run(result, x=IMAGE)["y"].shape == expected(path, IMAGE).shape
 
 

@@ -16,6 +16,7 @@ from ovms_converter.optimizer.ends import Ends, arrange, check_served, ends_of, 
 from ovms_converter.optimizer.layouts import resolve_layouts
 from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, ov
 from ovms_converter.optimizer.native_source import FRAMEWORKS, NativeSource
+from ovms_converter.optimizer.nesting import check_nesting
 from ovms_converter.optimizer.onnx_source import OnnxSource
 from ovms_converter.optimizer.output_shapes import narrow_output_shapes
 from ovms_converter.optimizer.plan import make_plan
@@ -61,6 +62,7 @@ def convert(model: Path, format: str, arguments: OptimizerArguments, scratch: Pa
         converted, ends = _read(source, plan, arguments, scratch)
     except ModelError as error:
         raise _blame(source, plan, arguments, scratch, error) from None
+    check_nesting(converted)
     layouts = resolve_layouts(arguments, source, ends)
     notes = [
         *(source.notes if isinstance(source, OnnxSource) else ()),

@@ -8,6 +8,7 @@ from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repai
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
 from ovms_converter.optimizer.repairs.divide_rounding import DIVIDE_ROUNDING
+from ovms_converter.optimizer.repairs.extremes_of_infinities import EXTREMES_OF_INFINITIES
 from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
 from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
@@ -87,6 +88,7 @@ GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     CHANNELS_AFTER_REDUCE,
     COMPARISONS_OF_NAN,
     DIVIDE_ROUNDING,
+    EXTREMES_OF_INFINITIES,
     LRN_BIAS,
     SLICE_ENDS,
     TILE_REPEATS,
