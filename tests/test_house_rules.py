@@ -25,7 +25,7 @@ ROWS = (
     {"optimizer"},
     {"formats"},
     {"parameters", "stages"},
-    {"events", "redaction", "exhaustion", "messages"},
+    {"events", "redaction", "exhaustion", "messages", "placeholders"},
     {"errors", "_version", "units", "processes", "growing"},
 )
 HEIGHT = {room: len(ROWS) - row for row, rooms in enumerate(ROWS) for room in rooms}

@@ -14,7 +14,7 @@ from ovms_converter.optimizer.scanner import whole_number
 from ovms_converter.optimizer.suggestions import did_you_mean, listed
 from ovms_converter.optimizer.syntax import parse_flag, parse_number
 from ovms_converter.parameters import PARAMETERS, Kind, Parameter, Support, by_name
-from ovms_converter.parameters.placeholders import check_filled_in
+from ovms_converter.placeholders import check_filled_in
 from ovms_converter.storage.location import Location
 
 __all__ = ["ConversionRequest", "Given", "build_request"]

@@ -5,7 +5,6 @@ parameter.py      what a parameter is
 run.py            those of a run: locations, verification, publishing
 conversion.py     those that say what becomes of the model
 compatibility.py  Model Optimizer's that change nothing, or are refused
-placeholders.py   values that a workflow system did not fill in
 """
 
 from collections.abc import Mapping

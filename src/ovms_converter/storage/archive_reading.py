@@ -107,7 +107,7 @@ class TarReader:
         self._file = _BoundedReads(file)
         self._rules = rules
         # It opens nothing: the file is its caller's.
-        self._archive = tarfile.open(fileobj=self._file, mode="r:", errorlevel=2)  # noqa: SIM115
+        self._archive = tarfile.open(fileobj=self._file, mode="r:", errorlevel=2)  # noqa: SIM115 - read as long as the members are
 
     def members(self) -> Iterator[tuple[Member, IO[bytes]]]:
         """The files, each with its bytes, which are read before the next one is asked for."""

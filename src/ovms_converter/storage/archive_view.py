@@ -171,7 +171,7 @@ class _Zip:
         if info.filename not in self._inflated:
             self._inflated[info.filename] = (
                 self.resources.enter_context(self._archive.open(info)),
-                self.resources.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY)),  # noqa: SIM115
+                self.resources.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY)),  # noqa: SIM115 - `resources` closes it
             )
         packed, file = self._inflated[info.filename]
         file.seek(0, io.SEEK_END)  # which tells no place before Python 3.11

@@ -52,7 +52,7 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDe
     return ObjectDestination(location, AzureAccess.from_environment(environ, location).bucket(location))
 
 
-def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001 - as every scheme has it
     """The settings that count; both sides have the same."""
     return AzureAccess.from_environment(environ, location).settings()
 
@@ -191,7 +191,7 @@ class AzureAccess:
 
         return keys
 
-    def _advice(self, target: HttpUrl, region: str | None = None) -> str:  # noqa: ARG002
+    def _advice(self, target: HttpUrl, region: str | None = None) -> str:  # noqa: ARG002 - as `Advice` has it
         """What to do about a redirect to `target`."""
         if self.endpoint.origin == "`AZURE_STORAGE_CONNECTION_STRING`":
             where = f"name it as `BlobEndpoint` in {self.endpoint.origin}"

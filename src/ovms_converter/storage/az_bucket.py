@@ -234,7 +234,7 @@ def signed_by_store(store: "AzureStore", names: StoreNames) -> SignedUrl:
 def with_token(base: str, token: str) -> SignedUrl:
     """URLs below `base` with a shared access signature that was given, or without any."""
 
-    async def signed(method: str, blob: str) -> str:  # noqa: ARG001
+    async def signed(method: str, blob: str) -> str:  # noqa: ARG001 - as `SignedUrl` has it
         return f"{base}/{quote(blob)}?{token and f'{token}&'}"
 
     return signed

@@ -106,7 +106,7 @@ class JsonBucket:
         finally:
             answer.close()
 
-    async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:  # noqa: ARG002
+    async def whole(self, key: str, entry: Entry) -> AsyncIterator[bytes]:  # noqa: ARG002 - as `Bucket` has it
         """See `Bucket.whole`."""
         answer = await self._ask("GET", f"{self._object(key)}?alt=media", key, preload_content=False)
         return _Chunks(lambda: self._chunk(answer))
@@ -163,7 +163,7 @@ class JsonBucket:
         except (ConverterError, KeyError, ValueError):
             return None
 
-    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:  # noqa: ARG002
+    async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:  # noqa: ARG002 - as `Bucket` has it
         """See `Bucket.confirmed`."""
         return checksum
 

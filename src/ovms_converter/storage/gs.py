@@ -58,7 +58,7 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDe
     return ObjectDestination(location, GoogleAccess.from_environment(environ, Side.OUTPUT).bucket(location))
 
 
-def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001 - as every scheme has it
     """The settings that count."""
     return GoogleAccess.from_environment(environ, side).settings()
 

@@ -92,7 +92,7 @@ class Patience:
             )
         # Jitter keeps the steps of one pipeline from coming back all at the same moment.
         backoff = min(self._limits.first_wait * 2 ** (self._failures - 1), self._limits.longest_wait)
-        wait = max(backoff * random.uniform(0.5, 1.0), broken.wait or 0.0)  # noqa: S311
+        wait = max(backoff * random.uniform(0.5, 1.0), broken.wait or 0.0)  # noqa: S311 - no secret
         if self._waited + wait > self._limits.wait_budget:
             raise UnavailableError(
                 f"`{self._what}` is not available: {broken.reason}, and the next try is {wait:.0f} s away",

@@ -19,12 +19,12 @@ from ovms_converter.storage.scratch import SCRATCH_PREFIX, clear_dead, make
 __all__ = ["LocalDestination", "LocalSource", "open_destination", "open_source"]
 
 
-def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource":  # noqa: ARG001
+def open_source(location: Location, environ: Mapping[str, str]) -> "LocalSource":  # noqa: ARG001 - as every scheme has it
     """A file or directory to read; no setting matters."""
     return LocalSource(location)
 
 
-def open_destination(location: Location, environ: Mapping[str, str]) -> "LocalDestination":  # noqa: ARG001
+def open_destination(location: Location, environ: Mapping[str, str]) -> "LocalDestination":  # noqa: ARG001 - as every scheme has it
     """A directory to publish into; no setting matters."""
     return LocalDestination(location)
 
@@ -67,11 +67,11 @@ class LocalSource:
         with disk_errors(self._root / path):
             return self._file(path).stat().st_size
 
-    def reads_parts(self, path: str) -> bool:  # noqa: ARG002
+    def reads_parts(self, path: str) -> bool:  # noqa: ARG002 - as `Source` has it
         """See `Source.reads_parts`."""
         return True
 
-    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:  # noqa: ARG002
+    def fetch(self, paths: Sequence[str], directory: Path, progress: Progress) -> FetchedTree:  # noqa: ARG002 - as `Source` has it
         """See `Source.fetch`: nothing is copied, and everything is there at once."""
         files = []
         for path in paths:
@@ -86,11 +86,11 @@ class LocalSource:
         """See `Source.place`: times and inode numbers do not tell that bytes are the same."""
         return None
 
-    def etag(self, path: str) -> str | None:  # noqa: ARG002
+    def etag(self, path: str) -> str | None:  # noqa: ARG002 - as `Source` has it
         """See `Source.etag`: a file system has none."""
         return None
 
-    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002
+    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002 - as `Source` has it
         """See `Source.has_still`: only the bytes would tell."""
         return False
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 from ovms_converter.errors import RequestError
+from ovms_converter.placeholders import advice, placeholder_in
 
 __all__ = ["SCHEMES", "Location", "why_unsafe"]
 
@@ -25,7 +26,6 @@ _HIERARCHICAL = {"s3", "gs", "az", "http", "https"}
 _MLFLOW = {"runs", "models", "mlflow-artifacts"}
 _AZURE_HOST = re.compile(r"[a-z0-9]+\.(blob|dfs)\.(core\.[a-z.]+|fabric\.microsoft\.com)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
-_PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)|\$\{.*?\}")
 _BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
 """What a name of a bucket or container is made of; `tenant:bucket` is one of Ceph's."""
 _LINE_BREAKS = "\u2028\u2029"
@@ -206,11 +206,10 @@ def _refuse_leftovers(text: str) -> None:
                 f"`{_redacted(shown)}` has {name} in it (shown as `?`)",
                 hint="the step before this one probably wrote its result with a line break at its end",
             )
-    placeholder = _PLACEHOLDER.search(text)
+    placeholder = placeholder_in(text)
     if placeholder:
         raise RequestError(
-            f"the placeholder `{placeholder[0]}` was left in `{_redacted(text)}`",
-            hint="check that the workflow declares the input or output that it names",
+            f"the placeholder `{placeholder}` was left in `{_redacted(text)}`", hint=advice(placeholder)
         )
 
 

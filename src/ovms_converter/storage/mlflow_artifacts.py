@@ -77,11 +77,11 @@ class ArtifactSource:
         """See `Source.place`: the server's ETags are of its own temporary files."""
         return None
 
-    def etag(self, path: str) -> str | None:  # noqa: ARG002
+    def etag(self, path: str) -> str | None:  # noqa: ARG002 - as `Source` has it
         """See `Source.etag`: there is none that lasts."""
         return None
 
-    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002
+    def has_still(self, etags: Mapping[str, str]) -> bool:  # noqa: ARG002 - as `Source` has it
         """See `Source.has_still`: only the bytes would tell."""
         return False
 

@@ -77,7 +77,7 @@ class ObjectSource:
         entry = self._known.get(path)
         return entry.size if entry else None
 
-    def reads_parts(self, path: str) -> bool:  # noqa: ARG002
+    def reads_parts(self, path: str) -> bool:  # noqa: ARG002 - as `Source` has it
         """See `Source.reads_parts`: the first read shows whether the server ignores ranges."""
         return self._bucket.ranges
 

@@ -80,7 +80,7 @@ async def receive(
             if fruitless >= FRUITLESS_TRIES or breaks > FREE_RETRIES + brought // BYTES_PER_RETRY:
                 raise
             if fruitless:
-                await asyncio.sleep(min(0.2 * 2**fruitless, 5) * random.uniform(0.5, 1))  # noqa: S311
+                await asyncio.sleep(min(0.2 * 2**fruitless, 5) * random.uniform(0.5, 1))  # noqa: S311 - no secret
 
 
 async def _receive_once(
@@ -115,7 +115,7 @@ async def received(bucket: Bucket, wanted: Wanted, start: int, end: int) -> byte
     """The bytes from `start` to before `end`, in memory; see `receive`."""
     parts: list[bytes] = []
 
-    async def sink(offset: int, data: bytes) -> None:  # noqa: ARG001
+    async def sink(offset: int, data: bytes) -> None:  # noqa: ARG001 - as `Sink` has it
         parts.append(data)
 
     try:

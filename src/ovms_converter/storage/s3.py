@@ -57,7 +57,7 @@ def open_destination(location: Location, environ: Mapping[str, str]) -> ObjectDe
     return ObjectDestination(location, s3_bucket(location, access))
 
 
-def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001
+def explain(location: Location, environ: Mapping[str, str], side: Side) -> tuple[Setting, ...]:  # noqa: ARG001 - as every scheme has it
     """The settings that count."""
     return S3Access.from_environment(environ, side).settings()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ovms_converter.errors import RequestError
 from ovms_converter.parameters import PARAMETERS
-from ovms_converter.parameters.placeholders import check_filled_in
+from ovms_converter.placeholders import check_filled_in
 
 __all__ = ["TEKTON_RESULTS", "StepInputs", "read_environment"]
 

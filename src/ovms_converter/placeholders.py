@@ -4,7 +4,7 @@ import re
 
 from ovms_converter.errors import RequestError
 
-__all__ = ["check_filled_in"]
+__all__ = ["advice", "check_filled_in", "placeholder_in"]
 
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)|\$\{.*?\}", re.DOTALL)
 """`{{ name }}` is FuseML's and Argo's, `$(name)` Tekton's and Kubernetes', `${name}` a shell's."""
@@ -12,14 +12,21 @@ _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\$\(.*?\)|\$\{.*?\}", re.DOTALL)
 
 def check_filled_in(name: str, value: str, *, parameter: str | None = None) -> None:
     """Raise `RequestError` if the value of `name`, a parameter or a variable, still holds a placeholder."""
-    left = _PLACEHOLDER.search(value)
+    left = placeholder_in(value)
     if left:
         raise RequestError(
-            f"`{name}` still holds the placeholder `{left[0]}`", hint=_advice(left[0]), parameter=parameter
+            f"`{name}` still holds the placeholder `{left}`", hint=advice(left), parameter=parameter
         )
 
 
-def _advice(placeholder: str) -> str:
+def placeholder_in(text: str) -> str | None:
+    """The first placeholder that is left in a text, None if there is none."""
+    left = _PLACEHOLDER.search(text)
+    return left[0] if left else None
+
+
+def advice(placeholder: str) -> str:
+    """Who should have filled it in."""
     if placeholder.startswith("{{"):
         return "the workflow did not fill it in; FuseML wants one space inside the braces: `{{ name }}`"
     if placeholder.startswith("$("):
