@@ -19,8 +19,10 @@ pytest.importorskip("skl2onnx")
 skops_io = pytest.importorskip("skops.io")
 import joblib
 from sklearn import (
+    cluster,
     compose,
     decomposition,
+    discriminant_analysis,
     ensemble,
     impute,
     linear_model,
@@ -107,6 +109,35 @@ def test_an_estimator_computes_what_its_methods_do(
             assert (values == wanted[name]).all()
 
 
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (discriminant_analysis.LinearDiscriminantAnalysis, TARGETS["two"]),
+        (neural_network.MLPClassifier, np.stack([SCORE > 0, X[:, 0] > 0], 1).astype(int)),
+        (neural_network.MLPClassifier, np.stack([SCORE > 0, X[:, 0] > 0, X[:, 1] > 0], 1).astype(int)),
+        (neural_network.MLPRegressor, np.stack([SCORE, X[:, 3], -SCORE], 1)),
+    ],
+    ids=["discriminant", "two-labels", "three-labels", "numbers"],
+)
+def test_ends_that_skl2onnx_writes_otherwise_are_the_methods_own(
+    kind: type, target: Array, tmp_path: Path
+) -> None:
+    model = kind().fit(X, target)
+    job, path = exported(model, tmp_path)
+    found, wanted = computed(path, UNSEEN, tmp_path), driver.run(job, {"X": UNSEEN})
+    for name, values in found.items():
+        assert values.shape == wanted[name].shape
+        np.testing.assert_allclose(values, wanted[name], rtol=1e-4, atol=3e-5)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_clusters_are_compared_in_the_precision_they_were_found_in(precision: type, tmp_path: Path) -> None:
+    model = cluster.KMeans(3, n_init=1, random_state=0).fit(X.astype(precision))
+    job, path = exported(model, tmp_path)
+    found, wanted = computed(path, UNSEEN, tmp_path), driver.run(job, {"X": UNSEEN})
+    assert (found["label"] == wanted["label"]).all()
+
+
 def test_columns_by_name_become_columns_by_number(tmp_path: Path) -> None:
     columns = compose.ColumnTransformer(
         [("scaled", preprocessing.StandardScaler(), ["a", "c"])], remainder="passthrough"
@@ -132,20 +163,21 @@ def test_a_booster_at_the_end_of_a_pipeline(library: str, tmp_path: Path) -> Non
 
 
 def test_a_pickle_of_another_version_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    model = made(ensemble.GradientBoostingClassifier, "two", n_estimators=2)
     with pytest.raises(UnsupportedModelError, match=r"stored by scikit-learn 1\.3\.2") as caught:
-        exported(made(tree.DecisionTreeClassifier, "two"), tmp_path, versions={"sklearn_version": "1.3.2"})
+        exported(model, tmp_path, versions={"sklearn_version": "1.3.2"})
     assert caught.value.hint is not None
-    assert caught.value.hint.startswith("pip install scikit-learn==1.3.2")
+    assert "pip install scikit-learn==1.3.2" in caught.value.hint
 
 
 def test_the_version_inside_of_a_pickle_counts_as_well(tmp_path: Path) -> None:
-    class Old(tree.DecisionTreeClassifier):  # type: ignore[misc]
+    class Old(ensemble.GradientBoostingClassifier):  # type: ignore[misc]
         def __reduce__(self) -> tuple[Any, ...]:
             state = {**self.__getstate__(), "_sklearn_version": "1.2.0"}
-            return (tree.DecisionTreeClassifier, (), state)
+            return (ensemble.GradientBoostingClassifier, (), state)
 
     with pytest.raises(UnsupportedModelError, match=r"stored by scikit-learn 1\.2\.0"):
-        exported(made(Old, "two"), tmp_path)
+        exported(made(Old, "two", n_estimators=2), tmp_path)
 
 
 def test_a_pickle_is_not_opened_unless_its_source_is_trusted(tmp_path: Path) -> None:

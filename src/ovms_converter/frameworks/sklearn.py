@@ -15,6 +15,8 @@ from ovms_converter.errors import CorruptModelError, UnsupportedModelError
 from ovms_converter.frameworks.base import Exported, ExportJob
 from ovms_converter.frameworks.sklearn_boosting import boosted_of
 from ovms_converter.frameworks.sklearn_columns import prepared, text_columns
+from ovms_converter.frameworks.sklearn_ends import precision_of, repair_ends
+from ovms_converter.frameworks.sklearn_versions import carried_over, opening, version_of
 from ovms_converter.optimizer.boosters import onnx_of
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["TRUSTED_TYPES", "export", "run"]
 
 _INPUT = "X"
-_PAIR = 2
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 TRUSTED_TYPES = frozenset(
@@ -101,7 +102,7 @@ def export(job: ExportJob) -> Exported:
 def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
     """What the estimator's own methods give, in the precision that scikit-learn computes in."""
     estimator = _load(job)
-    x = inputs[_INPUT].astype(np.float64)
+    x = inputs[_INPUT].astype(precision_of(_final_step(estimator) or estimator))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found: dict[str, Any] = {}
@@ -128,20 +129,29 @@ def _load(job: ExportJob) -> Any:
     import sklearn
     from sklearn.exceptions import InconsistentVersionWarning
 
-    recorded = job.versions.get("sklearn_version")
-    if recorded and _minor(recorded) != _minor(sklearn.__version__):
-        raise _other_version(job, recorded)
-    with warnings.catch_warnings(record=True) as told:
+    versions = {job.versions.get("sklearn_version") or sklearn.__version__}
+    with warnings.catch_warnings(record=True) as told, opening():
         warnings.simplefilter("always", InconsistentVersionWarning)
-        estimator = _read(job)
+        try:
+            estimator = _read(job)
+        except (ImportError, AttributeError, KeyError, TypeError, ValueError) as error:
+            older = _other_than(sklearn.__version__, versions)
+            if older is None:
+                raise
+            raise _other_version(job, older, f"it cannot be opened: {_first_line(error)}") from None
     if type(estimator).__module__.partition(".")[0] == "sklearn":
-        for each in told:
-            if isinstance(each.message, InconsistentVersionWarning):
-                original = each.message.original_sklearn_version
-                if _minor(original) != _minor(sklearn.__version__):
-                    raise _other_version(job, original)
+        versions |= {
+            each.message.original_sklearn_version
+            for each in told
+            if isinstance(each.message, InconsistentVersionWarning)
+        }
     if hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
+    older = _other_than(sklearn.__version__, versions)
+    if older is not None:
+        fault = carried_over(estimator, older, sklearn.__version__)
+        if fault is not None:
+            raise _other_version(job, older, fault)
     return prepared(estimator)
 
 
@@ -172,18 +182,26 @@ def _read(job: ExportJob) -> Any:
     return joblib.load(job.model)
 
 
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]
+def _other_than(installed: str, versions: set[str]) -> str | None:
+    """The oldest of the versions that differ from the installed one by more than a repair."""
+    others = [version for version in versions if version_of(version) != version_of(installed)]
+    return min(others, key=lambda version: version_of(version) or (0, 0), default=None)
 
 
-def _other_version(job: ExportJob, version: str) -> UnsupportedModelError:
+def _other_version(job: ExportJob, version: str, fault: str) -> UnsupportedModelError:
     import sklearn
 
     return UnsupportedModelError(
         f"`{job.model.name}` was stored by scikit-learn {version}, and {sklearn.__version__} is installed: "
-        "it may load such a file and predict something else",
-        hint=f"pip install scikit-learn=={version}, or train and store it again with {sklearn.__version__}",
+        f"it may load such a file and predict something else ({fault})",
+        hint=f"where it was trained (`pip install scikit-learn=={version} skl2onnx`), write ONNX and convert "
+        "that: `skl2onnx.to_onnx(model, X[:1], options={'zipmap': False})`; or train it again with "
+        f"{sklearn.__version__}",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _width(estimator: Any, job: ExportJob) -> int:
@@ -228,47 +246,12 @@ def _converted(estimator: Any, width: int) -> "onnx.ModelProto":
             made = write()
     except (MissingConverter, MissingShapeCalculator, NotImplementedError, RuntimeError) as error:
         raise UnsupportedModelError(
-            f"skl2onnx cannot write `{type(estimator).__name__}` as ONNX: "
-            f"{(str(error).strip() or type(error).__name__).splitlines()[0]}",
+            f"skl2onnx cannot write `{type(estimator).__name__}` as ONNX: {_first_line(error)}",
             hint="serve this model with a server for its library, such as MLServer",
         ) from None
     if hasattr(estimator, "predict"):
-        _repair_ends(made, estimator, width)
+        repair_ends(made, estimator, _final_step(estimator) or estimator, width)
     return made
-
-
-def _repair_ends(made: "onnx.ModelProto", estimator: Any, width: int) -> None:
-    """Let the outputs be what the estimator's own methods give.
-
-    Where `predict` gives a list, skl2onnx may write a matrix of one column; and of a support vector machine
-    for two classes it gives the scores with their signs exchanged.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dimensions = np.asarray(estimator.predict(np.zeros((2, width)))).ndim
-    output = made.graph.output[0]
-    shape = output.type.tensor_type.shape.dim
-    if dimensions == 1 and len(shape) != 1:
-        _append(made, output.name, "Reshape", np.array([-1], np.int64))
-        del shape[1:]
-    last = _final_step(estimator) or estimator
-    two_classes = type(last).__name__ in ("SVC", "NuSVC") and len(last.classes_) == _PAIR
-    if two_classes and not len(last.probA_):
-        _append(made, made.graph.output[1].name, "Neg")
-
-
-def _append(made: "onnx.ModelProto", output: str, operation: str, *constants: "Array") -> None:
-    """Put an operation behind an output, which keeps its name."""
-    from onnx import helper, numpy_helper
-
-    inner = f"{output}/inner"
-    for node in made.graph.node:
-        node.output[:] = [inner if name == output else name for name in node.output]
-        node.input[:] = [inner if name == output else name for name in node.input]
-    names = [f"{output}/constant_{number}" for number, _ in enumerate(constants)]
-    for name, values in zip(names, constants, strict=True):
-        made.graph.initializer.append(numpy_helper.from_array(values, name))
-    made.graph.node.append(helper.make_node(operation, [inner, *names], [output]))
 
 
 def _joined(first: "onnx.ModelProto", boosted: Any) -> "onnx.ModelProto":
