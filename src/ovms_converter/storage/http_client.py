@@ -157,37 +157,32 @@ class HttpClient:
             if url.authorization and "authorization" not in sent:
                 sent["authorization"] = url.authorization
             response = self._send(method, url, sent, body)
-            status = response.status
             answer_headers = {name.lower(): value for name, value in response.headers.items()}
-            if status in _REDIRECTS and "location" in answer_headers:
-                response.close()
-                following = url.joined(answer_headers["location"])
-                if url.scheme == "https" and following.scheme == "http":
-                    raise LocationError(
-                        f"`{url}` redirects from https to http, to `{following}`",
-                        hint="give the final address itself if it is to be trusted",
-                    )
-                if following.origin != home:
-                    secrets = {}
-                url = following
-                continue
-            if status in {200, 206}:
-                self._live.add(response)
-                return Answer(url, status, answer_headers, response)
-            snippet = _start_of(response)
-            if status in _WORTH_ANOTHER_TRY:
-                raise Broken(
-                    f"the server answers {status} {response.reason or ''}".strip(),
-                    retry_after(answer_headers),
-                )
-            raise Refused(
-                url,
-                status,
-                response.reason or "",
-                snippet,
-                credentials_sent="authorization" in sent or bool(secrets),
-            )
+            if response.status not in _REDIRECTS or "location" not in answer_headers:
+                with_credentials = "authorization" in sent or bool(secrets)
+                return self._judged(url, response, answer_headers, credentials_sent=with_credentials)
+            response.close()
+            url = _followed(url, answer_headers["location"])
+            if url.origin != home:
+                secrets = {}
         raise LocationError(f"`{url}` redirects more than {_MAX_REDIRECTS} times")
+
+    def _judged(
+        self,
+        url: HttpUrl,
+        response: "BaseHTTPResponse",
+        headers: Mapping[str, str],
+        *,
+        credentials_sent: bool,
+    ) -> Answer:
+        """A success as what it is. Raises `Broken` or `Refused` for anything else."""
+        if response.status in {200, 206}:
+            self._live.add(response)
+            return Answer(url, response.status, headers, response)
+        snippet, reason = _start_of(response), response.reason or ""
+        if response.status in _WORTH_ANOTHER_TRY:
+            raise Broken(f"the server answers {response.status} {reason}".strip(), retry_after(headers))
+        raise Refused(url, response.status, reason, snippet, credentials_sent=credentials_sent)
 
     def get(
         self,
@@ -248,6 +243,17 @@ class HttpClient:
             raise Broken(_transient(problem), reached=False) from None
         except (urllib3.exceptions.HTTPError, OSError) as problem:
             raise Broken(_transient(problem)) from None
+
+
+def _followed(url: HttpUrl, reference: str) -> HttpUrl:
+    """Where a redirect leads. Raises `LocationError` where it must not be followed."""
+    following = url.joined(reference)
+    if url.scheme == "https" and following.scheme == "http":
+        raise LocationError(
+            f"`{url}` redirects from https to http, to `{following}`",
+            hint="give the final address itself if it is to be trusted",
+        )
+    return following
 
 
 def told(refused: Refused, shown: str) -> ConverterError:
