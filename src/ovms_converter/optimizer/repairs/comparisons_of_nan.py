@@ -56,7 +56,7 @@ def _may_be_nan(value: ov.Output) -> bool:
 COMPARISONS_OF_NAN = GraphRepair(
     name="cpu-comparisons-of-nan",
     fault="find `Greater` and `GreaterEqual` true where an operand is NaN",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/issues/31196",
     versions="2026.4",
     apply=replacing(_is_wrong, _replacement),
 )

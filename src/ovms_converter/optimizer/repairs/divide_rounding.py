@@ -101,7 +101,7 @@ def _halves(value: ov.Output | ov.Node) -> tuple[ov.Node, ov.Node]:
 DIVIDE_ROUNDING = GraphRepair(
     name="cpu-divide-rounding",
     fault="multiply with a reciprocal where a quotient is rounded, so that multiples come out too small",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/pull/9561",
     versions="2026.4",
     apply=replacing(_is_wrong, _replacement),
 )

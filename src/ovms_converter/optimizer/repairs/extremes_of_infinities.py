@@ -94,7 +94,7 @@ def _replacement(node: ov.Node) -> ov.Node:
 EXTREMES_OF_INFINITIES = GraphRepair(
     name="cpu-extremes-of-infinities",
     fault="find the largest of nothing but -∞, or of nothing, to be a finite number",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/pull/5475",
     versions="2026.4",
     apply=replacing(_is_wrong, _replacement),
 )

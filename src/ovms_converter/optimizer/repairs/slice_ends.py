@@ -70,7 +70,7 @@ def _bounded(parameter: ov.Node) -> ov.Node:
 SLICE_ENDS = GraphRepair(
     name="cpu-slice-ends",
     fault="take the end of a `Slice` that is fed as 2^63 - 1, which is as far as it goes, for -1",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/pull/30906",
     versions="2026.4",
     apply=_apply,
 )

@@ -40,7 +40,7 @@ def _replacement(node: ov.Node) -> ov.Node:
 TILE_REPEATS = GraphRepair(
     name="cpu-tile-repeats",
     fault="leave the result of a `Tile` of computed repeats unwritten",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/pull/8041",
     versions="2026.4",
     apply=replacing(_is_wrong, _replacement),
 )

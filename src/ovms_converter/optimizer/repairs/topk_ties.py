@@ -50,7 +50,7 @@ def _replacement(node: ov.Node) -> ov.Node:
 TOPK_TIES = GraphRepair(
     name="cpu-topk-ties",
     fault="return the index of any of several equal values from `TopK`",
-    issue="https://github.com/openvinotoolkit/openvino/issues",
+    issue="https://github.com/openvinotoolkit/openvino/pull/33646",
     versions="2026.4",
     apply=replacing(_is_wrong, _replacement),
 )
