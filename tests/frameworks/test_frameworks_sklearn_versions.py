@@ -1,5 +1,7 @@
 """Estimators that scikit-learn 0.24, 1.0 and 1.3 stored: what they predicted there, or a refusal."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,23 @@ def test_versions_are_compared_by_numbers() -> None:
     assert version_of("1.10.2") == (1, 10)
     assert version_of("1.3.dev0") == (1, 3)
     assert version_of("none") is None
+
+
+def test_a_skops_file_is_read_alike_in_a_fresh_process(tmp_path: Path) -> None:
+    # skops keeps the class of trees that it finds when it is first imported
+    skops_io = pytest.importorskip("skops.io")
+    skops_io.dump(tree.DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), tmp_path / "model.skops")
+    (tmp_path / "output").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from ovms_converter.frameworks import sklearn;"
+        "from ovms_converter.frameworks.base import ExportJob; where = Path(sys.argv[1]);"
+        "sklearn.export(ExportJob('sklearn.skops', where / 'model.skops', where / 'output'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output" / "model.onnx").is_file()

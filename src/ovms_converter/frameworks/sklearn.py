@@ -130,7 +130,7 @@ def _load(job: ExportJob) -> Any:
     from sklearn.exceptions import InconsistentVersionWarning
 
     versions = {job.versions.get("sklearn_version") or sklearn.__version__}
-    with warnings.catch_warnings(record=True) as told, opening():
+    with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", InconsistentVersionWarning)
         try:
             estimator = _read(job)
@@ -179,7 +179,8 @@ def _read(job: ExportJob) -> Any:
         )
     import joblib
 
-    return joblib.load(job.model)
+    with opening():
+        return joblib.load(job.model)
 
 
 def _other_than(installed: str, versions: set[str]) -> str | None:
