@@ -11,6 +11,7 @@ DATA = Path(__file__).parent.parent / "data"
 NATIVE = [
     "formats/mlflow/2.9.2-paddle",
     "mlflow/1.20.2-tensorflow-cnn/model",
+    "mlflow/1.20.2-tensorflow-signature/model",
     "mlflow/1.30.1-keras-tf-two/model",
     "mlflow/2.22.1-tensorflow-module-signature/model",
     "mlflow/3.18.0-onnx-single/model",

@@ -3,11 +3,11 @@
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovms_converter.errors import CorruptModelError
-from ovms_converter.formats.base import Files, ModelDescription, SourceModel, TensorSpec
+from ovms_converter.formats.base import Files, MLflowModel, ModelDescription, SourceModel, TensorSpec
 from ovms_converter.formats.checkpoint import read_checkpoint, shard_count
 from ovms_converter.formats.local import mapped
 from ovms_converter.formats.outline import headers
@@ -22,7 +22,14 @@ from ovms_converter.formats.tensorflow_weights import VARIABLES, variables
 from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.words import naming, shown
 
-__all__ = ["SAVED_MODEL", "SavedModelFormat", "served_graph", "served_tensors", "serving_signature"]
+__all__ = [
+    "SAVED_MODEL",
+    "SavedModelFormat",
+    "logged_graphs",
+    "served_graph",
+    "served_tensors",
+    "serving_signature",
+]
 
 _SHARD = re.compile(r"variables\.data-(\d{5})-of-(\d{5})")
 
@@ -50,6 +57,20 @@ def served_tensors(graph: MetaGraph) -> list[str]:
     chosen = serving_signature((graph,))
     signatures = [chosen] if chosen else public
     return [tensor for signature in signatures for tensor in signature.output_tensors.values()]
+
+
+def logged_graphs(graphs: tuple[MetaGraph, ...], mlflow: MLflowModel | None) -> tuple[MetaGraph, ...]:
+    """The graphs, reduced to the tags and the signature that MLflow 1.x noted to be those which it serves."""
+    noted = mlflow.flavors.get("tensorflow", {}) if mlflow else {}
+    tags, name = noted.get("meta_graph_tags"), noted.get("signature_def_key")
+    wanted = set(map(str, tags)) if isinstance(tags, list) else None
+    named = tuple(graph for graph in graphs if set(graph.tags) == wanted) or graphs
+    return tuple(
+        replace(
+            graph, signatures=tuple(one for one in graph.signatures if one.name == name) or graph.signatures
+        )
+        for graph in named
+    )
 
 
 @dataclass(frozen=True)
@@ -141,8 +162,9 @@ class SavedModelFormat:
         path = posixpath.join(model.path, "saved_model.pb")
         with naming(path):
             found = describe_saved_model(memoryview(tree.files.read(path)))
-        parameters, size = _count_parameters(tree, model, found.meta_graphs)
-        chosen = serving_signature(found.meta_graphs)
+        graphs = logged_graphs(found.meta_graphs, model.mlflow)
+        parameters, size = _count_parameters(tree, model, graphs)
+        chosen = serving_signature(graphs)
         return ModelDescription(
             format=self.name,
             title=self.title,

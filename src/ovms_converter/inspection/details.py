@@ -13,7 +13,7 @@ from ovms_converter.formats.native import NativeFormat
 from ovms_converter.formats.onnx_graph import weights
 from ovms_converter.formats.outline import onnx_outline
 from ovms_converter.formats.saved_model import MetaGraph, Signature, read_saved_model
-from ovms_converter.formats.tensorflow import served_graph, served_tensors, serving_signature
+from ovms_converter.formats.tensorflow import logged_graphs, served_graph, served_tensors, serving_signature
 from ovms_converter.formats.tensorflow_weights import variables
 from ovms_converter.formats.tree import Tree
 from ovms_converter.formats.wire import Message
@@ -80,7 +80,7 @@ def _onnx(tree: Tree, model: SourceModel) -> Details:
 def _saved_model(tree: Tree, model: SourceModel) -> Details:
     path = posixpath.join(model.path, "saved_model.pb")
     with naming(path):
-        graphs = read_saved_model(memoryview(tree.files.read(path)))
+        graphs = logged_graphs(read_saved_model(memoryview(tree.files.read(path))), model.mlflow)
         graph = served_graph(graphs)
         signatures = [each for each in graph.signatures if not each.name.startswith("__") and each.outputs]
         options, advice = _choice(graphs, graph, signatures, serving_signature((graph,)))
