@@ -72,3 +72,10 @@ def test_a_directory_for_temporary_files_that_is_not_there_is_told(tmp_path: Pat
     dry = run_to_its_end(command, {"TMPDIR": str(wanted)})
     assert dry.returncode == 0, dry.stderr
     assert f"`TMPDIR` is `{wanted}`, where no file can be written" in dry.stderr
+
+
+def test_parameters_of_a_conversion_that_is_none_are_told(tmp_path: Path) -> None:
+    parameters = ("--output-format", "onnx", "--batch", "1", "--scale", "255", "--log-level", "INFO")
+    dry = run_to_its_end(convert_command(str(MODEL), str(tmp_path / "served"), "--dry-run", *parameters))
+    assert dry.returncode == 0, dry.stderr
+    assert "published as it is, without what was asked for: batch, scale\n" in dry.stderr

@@ -53,8 +53,14 @@ class Telling:
         wanted = os.environ.get("TMPDIR")
         if wanted and not work.is_relative_to(Path(wanted).absolute()):
             self.warn(f"`TMPDIR` is `{wanted}`, where no file can be written: `{work.parent}` is used")
-        if without_effect := self._request.arguments.without_effect:
-            self.info(f"accepted without an effect: {', '.join(without_effect)}")
+        arguments = self._request.arguments
+        if arguments.without_effect:
+            self.info(f"accepted without an effect: {', '.join(arguments.without_effect)}")
+        given = arguments.to_values().keys() - {*arguments.without_effect, "log_level"}
+        if given and self._request.output_format != "openvino":
+            self.warn(
+                f"the model is published as it is, without what was asked for: {', '.join(sorted(given))}"
+            )
 
     def fetched(self, tree: FetchedTree) -> None:
         """The source is on this machine. A local one was never on its way, and no event told its size."""
