@@ -49,8 +49,12 @@ _PARTS = {"LabelBinarizer", "LabelEncoder", "AdamOptimizer", "SGDOptimizer"}
 """What only training needs, or only the labels, whose meaning never changed."""
 
 
-_RENAMED = {"base_estimator": "estimator", "base_estimator_": "estimator_"}
-"""What is called otherwise since 1.2."""
+_RENAMED = {
+    "base_estimator": "estimator",
+    "base_estimator_": "estimator_",
+    "_feature_names_in": "feature_names_in_",
+}
+"""What is called otherwise since 1.2, and since 1.0."""
 
 
 def version_of(text: str) -> Version | None:
@@ -123,7 +127,7 @@ def _estimators(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
 def _complete(estimator: Any) -> None:
     """Give an estimator the names and the parameters, with their defaults, that its class has got since."""
     for former, name in _RENAMED.items():
-        if former in vars(estimator) and not hasattr(estimator, name):
+        if vars(estimator).get(former) is not None and not hasattr(estimator, name):
             setattr(estimator, name, vars(estimator)[former])
     for name in ("_fit_dtype", "_fill_dtype") if hasattr(estimator, "statistics_") else ():
         if not hasattr(estimator, name):
