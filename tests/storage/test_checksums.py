@@ -25,7 +25,7 @@ def crc(polynomial: object, data: bytes) -> bytes:
 
 def of(algorithm: str, data: bytes) -> bytes:
     """The digest of all bytes, by other means where there are any."""
-    names = {"SHA-256": "sha256", "SHA-1": "sha1", "MD5": "md5"}
+    names = {"SHA-256": "sha256", "SHA-512": "sha512", "SHA-1": "sha1", "MD5": "md5"}
     if algorithm in names:
         return hashlib.new(names[algorithm], data).digest()
     if algorithm == "CRC32":
@@ -77,6 +77,7 @@ B64 = {name: base64.b64encode(of(name, b"123456789")).decode() for name in ALGOR
     [
         ({"x-amz-checksum-crc32": B64["CRC32"]}, [("CRC32", 0)]),
         ({"x-amz-checksum-sha256": f"{B64['SHA-256']}-12"}, [("SHA-256", 12)]),
+        ({"x-amz-checksum-md5": B64["MD5"], "x-amz-checksum-xxhash64": B64["CRC64NVME"]}, [("MD5", 0)]),
         # The whole before parts, the cheap before the dear.
         (
             {
@@ -110,7 +111,12 @@ def test_what_is_taken_for_a_checksum(headers: dict[str, str], expected: list[tu
     assert found == [Told(name, base64.b64decode(B64[name]), parts) for name, parts in expected]
 
 
-NAMES = ["x-goog-hash", "x-amz-checksum-type", "etag", *(f"x-amz-checksum-{n.lower()}" for n in ALGORITHMS)]
+NAMES = [
+    "x-goog-hash",
+    "x-amz-checksum-type",
+    "etag",
+    *(f"x-amz-checksum-{n.lower().replace('-', '')}" for n in ALGORITHMS),
+]
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text() | st.from_regex(r"[A-Za-z0-9+/]+=*(-\d+)?")))

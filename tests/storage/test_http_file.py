@@ -26,6 +26,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage import open_destination
+from ovms_converter.storage.crc import CRC32C, CRC64NVME, Crc, Polynomial
 from ovms_converter.storage.http import HttpSource
 from ovms_converter.storage.http_retry import HttpLimits
 from ovms_converter.storage.location import Location
@@ -249,6 +250,12 @@ def b64(algorithm: str, data: bytes = BODY) -> str:
     return base64.b64encode(hashlib.new(algorithm, data).digest()).decode()
 
 
+def crc(polynomial: Polynomial) -> str:
+    found = Crc(polynomial)
+    found.update(BODY)
+    return base64.b64encode(found.digest()).decode()
+
+
 DIGESTS = {
     "repr-digest": f"sha-256=:{b64('sha256')}:",
     "digest": f"unknown=x,SHA-512={b64('sha512')}",
@@ -256,6 +263,9 @@ DIGESTS = {
     "content-md5": b64("md5"),
     "x-amz-checksum-sha1": b64("sha1"),
     "x-amz-checksum-crc32": base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode(),
+    "x-amz-checksum-crc64nvme": crc(CRC64NVME),
+    # Of what was composed of others Google tells no MD5.
+    "X-Goog-Hash": f"crc32c={crc(CRC32C)}",
 }
 
 

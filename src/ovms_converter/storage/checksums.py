@@ -92,6 +92,7 @@ ALGORITHMS: Mapping[str, _Algorithm] = MappingProxyType(
         "CRC32": _Algorithm(_Crc32, 4),
         "CRC64NVME": _Algorithm(_crc64, 8),
         "SHA-256": _Algorithm(hashlib.sha256, 32),
+        "SHA-512": _Algorithm(hashlib.sha512, 64),
         "SHA-1": _Algorithm(lambda: hashlib.sha1(usedforsecurity=False), 20),
         "MD5": _Algorithm(lambda: hashlib.md5(usedforsecurity=False), 16),
     }
@@ -136,12 +137,14 @@ class Digests:
         self.checksum = checksum
         self._sha256: _Hasher | None = hashlib.sha256()
         self._told = _hasher(checksum) if checksum else None
+        if checksum and checksum.algorithm == "SHA-256" and not checksum.parts:
+            self._told = self._sha256
 
     def update(self, data: bytes | memoryview) -> None:
         """Take further bytes."""
         if self._sha256:
             self._sha256.update(data)
-        if self._told:
+        if self._told and self._told is not self._sha256:
             self._told.update(data)
 
     def leave_sha256(self) -> None:

@@ -2,18 +2,33 @@
 
 import base64
 import binascii
-import hashlib
 import re
-import zlib
 from collections.abc import Mapping
 
+from ovms_converter.storage import checksums
+from ovms_converter.storage.checksums import ALGORITHMS, Checksum
 from ovms_converter.storage.http_retry import Broken
 
 __all__ = ["Digests", "expected_digests"]
 
-_STRONGEST_FIRST = ("sha512", "sha256", "sha1", "md5", "crc32")
-_LENGTHS = {"sha512": 64, "sha256": 32, "sha1": 20, "md5": 16, "crc32": 4}
-_SPELLINGS = {"sha": "sha1", "sha-1": "sha1", "sha-256": "sha256", "sha-512": "sha512", "md5": "md5"}
+_STRONGEST_FIRST = {
+    "sha512": "SHA-512",
+    "sha256": "SHA-256",
+    "sha1": "SHA-1",
+    "md5": "MD5",
+    "crc64nvme": "CRC64NVME",
+    "crc32c": "CRC32C",
+    "crc32": "CRC32",
+}
+"""The names that headers begin or end with → those of `ALGORITHMS`."""
+_SPELLINGS = {
+    "sha": "sha1",
+    "sha-1": "sha1",
+    "sha-256": "sha256",
+    "sha-512": "sha512",
+    "md5": "md5",
+    "crc32c": "crc32c",
+}
 
 
 def expected_digests(headers: Mapping[str, str], *, whole: bool) -> dict[str, bytes]:
@@ -28,7 +43,7 @@ def expected_digests(headers: Mapping[str, str], *, whole: bool) -> dict[str, by
     if whole:
         lists.append(headers.get("content-digest", ""))
         lists.append(f"md5={headers.get('content-md5', '')}")
-        for algorithm in ("sha512", "sha256", "sha1", "crc32", "md5"):
+        for algorithm in _STRONGEST_FIRST:
             _keep(found, algorithm, headers.get(f"x-amz-checksum-{algorithm}", ""))
     for text in lists:
         for item in text.split(","):
@@ -38,13 +53,13 @@ def expected_digests(headers: Mapping[str, str], *, whole: bool) -> dict[str, by
 
 
 def _keep(found: dict[str, bytes], algorithm: str, text: str) -> None:
-    if algorithm not in _LENGTHS or not re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", text):
+    if algorithm not in _STRONGEST_FIRST or not re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", text):
         return
     try:
         digest = base64.b64decode(text, validate=True)
     except binascii.Error:
         return
-    if len(digest) == _LENGTHS[algorithm]:
+    if len(digest) == ALGORITHMS[_STRONGEST_FIRST[algorithm]].size:
         found.setdefault(algorithm, digest)
 
 
@@ -52,35 +67,17 @@ class Digests:
     """SHA-256 of bytes as they pass, and with it the strongest digest that is `expected`."""
 
     def __init__(self, expected: Mapping[str, bytes]) -> None:
-        self._sha256 = hashlib.sha256()
-        self._algorithm = next((name for name in _STRONGEST_FIRST if name in expected), None)
-        self._expected = expected[self._algorithm] if self._algorithm else b""
-        self._other = (
-            hashlib.new(self._algorithm, usedforsecurity=False)
-            if self._algorithm in {"sha512", "sha1", "md5"} and self._algorithm
-            else None
-        )
-        self._crc32 = 0
+        name = next((name for name in _STRONGEST_FIRST if name in expected), None)
+        self._digests = checksums.Digests(Checksum(_STRONGEST_FIRST[name], expected[name]) if name else None)
 
     def update(self, data: bytes) -> None:
         """Take the next bytes in."""
-        self._sha256.update(data)
-        if self._other is not None:
-            self._other.update(data)
-        elif self._algorithm == "crc32":
-            self._crc32 = zlib.crc32(data, self._crc32)
+        self._digests.update(data)
 
     def check(self) -> str:
         """The SHA-256 as hex digits. Raises `Broken` if the bytes are not those that the server told of."""
-        if self._algorithm:
-            if self._other is not None:
-                seen = self._other.digest()
-            elif self._algorithm == "crc32":
-                seen = self._crc32.to_bytes(4, "big")
-            else:
-                seen = self._sha256.digest()
-            if seen != self._expected:
-                raise Broken(
-                    f"the bytes do not have the {self._algorithm.upper()} digest that the server tells"
-                )
-        return self._sha256.hexdigest()
+        told, sha256 = self._digests.checksum, self._digests.sha256
+        if told and not self._digests.fits:
+            raise Broken(f"the bytes do not have the {told.algorithm} digest that the server tells")
+        assert sha256
+        return sha256

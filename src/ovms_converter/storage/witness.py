@@ -26,7 +26,9 @@ _AMAZON = {
     "CRC32": "x-amz-checksum-crc32",
     "CRC64NVME": "x-amz-checksum-crc64nvme",
     "SHA-256": "x-amz-checksum-sha256",
+    "SHA-512": "x-amz-checksum-sha512",
     "SHA-1": "x-amz-checksum-sha1",
+    "MD5": "x-amz-checksum-md5",
 }
 _GOOGLE = {"CRC32C": "crc32c", "MD5": "md5"}
 _VALUE = re.compile(r"([A-Za-z0-9+/]+={0,2})(?:-([1-9]\d{0,4}))?")
