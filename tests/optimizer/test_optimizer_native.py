@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optimizer_models import DATA, Array, converted, names, run, shapes, types
-from ovms_converter.errors import ModelError, RequestError, UnsupportedModelError
+from ovms_converter.errors import CorruptModelError, ModelError, RequestError, UnsupportedModelError
 from ovms_converter.formats.saved_model import read_saved_model
 from ovms_converter.optimizer.native import opset13, ov
 
@@ -49,6 +49,13 @@ def test_paddle_computes_what_paddle_did(tmp_path: Path) -> None:
     inputs, (output,) = names(result)
     assert inputs == ["x"]
     np.testing.assert_allclose(run(result, x=recorded["x"])[output], recorded["out0"], atol=1e-6)
+
+
+def test_an_ir_without_its_weights_is_told_so(tmp_path: Path) -> None:
+    path = write_ir(tmp_path / "m.xml")
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(CorruptModelError, match=r"`m.xml` has its weights in `m.bin`, which is missing"):
+        converted(path, tmp_path, "openvino.ir")
 
 
 def test_ir_computes_the_same_with_one_name_for_each_end(tmp_path: Path) -> None:

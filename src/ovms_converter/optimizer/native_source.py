@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ovms_converter.errors import RequestError
+from ovms_converter.errors import CorruptModelError, ModelError, RequestError
 from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, opset13, ov
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.shapes import partial_shape, sizes
@@ -108,6 +108,18 @@ class NativeSource:
         return EditedModel(model, parameters, results | added)
 
     def _read(self) -> Model:
+        try:
+            return self._read_whole()
+        except ModelError:
+            weights = self._path.with_suffix(".bin")
+            if self.framework != "ir" or weights.exists():
+                raise
+            raise CorruptModelError(
+                f"`{self._path.name}` has its weights in `{weights.name}`, which is missing",
+                hint="store the two files beside each other, with the same name but for the ending",
+            ) from None
+
+    def _read_whole(self) -> Model:
         with native_errors("the model cannot be read", hint=READ_IT_ELSEWHERE):
             if self.framework == "ir":
                 # this also brings IR of releases before 2022 into today's form
