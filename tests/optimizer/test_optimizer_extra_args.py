@@ -53,6 +53,7 @@ def test_reads_what_argparse_read(text: str, values: dict[str, str]) -> None:
         ("--input 'x", "quote without its partner", "close"),
         ("stray", "`stray` in `extra_args` belongs to no argument", "quotes"),
         ("--batch 1 stray", "`stray`", "quotes"),
+        ("'--batch 1'", "`--batch 1` in `extra_args` is no argument", "leave them out"),
         ("-x 1", "`-x` in `extra_args`", "convert --help"),
         ("--", "is no argument", "convert --help"),
         ("--=1", "is no argument", "convert --help"),

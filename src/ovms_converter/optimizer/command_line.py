@@ -112,7 +112,9 @@ def _short(letters: str) -> tuple[Parameter, str | None]:
 
 def _unknown(shown: str, name: str) -> RequestError:
     own = next((known for known in PARAMETERS if known.name == name), None)
-    if own is not None:
+    if " " in shown:
+        hint = "quotes make one word of it: leave them out"
+    elif own is not None:
         hint = f"give `{own.name}` as a parameter of its own"
     else:
         hint = did_you_mean(name, _LONG) or "`ovms-converter convert --help` lists them all"
