@@ -42,6 +42,7 @@ from ovms_converter.optimizer.repairs.onnx_spatial import (
     ROI_ALIGN,
 )
 from ovms_converter.optimizer.repairs.onnx_state import CAUSAL_CONV, LINEAR_ATTENTION, TENSOR_SCATTER
+from ovms_converter.optimizer.repairs.prelu_slopes import PRELU_SLOPES
 from ovms_converter.optimizer.repairs.slice_ends import SLICE_ENDS
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from ovms_converter.optimizer.repairs.topk_ties import TOPK_TIES
@@ -90,6 +91,7 @@ GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     DIVIDE_ROUNDING,
     EXTREMES_OF_INFINITIES,
     LRN_BIAS,
+    PRELU_SLOPES,
     SLICE_ENDS,
     TILE_REPEATS,
     TOPK_TIES,
