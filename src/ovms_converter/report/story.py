@@ -13,7 +13,7 @@ from ovms_converter.engine.job import OutputComparison, Port, Timing
 from ovms_converter.events import Stage
 from ovms_converter.parameters import Support, by_name
 from ovms_converter.repository.finding import find_version
-from ovms_converter.repository.versions import Version
+from ovms_converter.repository.versions import Version, mapping_of
 from ovms_converter.storage.location import Location
 
 __all__ = ["File", "Parameter", "Run", "Story", "story_of_run", "story_of_version"]
@@ -150,8 +150,8 @@ def _story(
     version: Version | None = None,
     newest: bool = True,
 ) -> Story:
-    source = _mapping(record.get("source"))
-    given = _mapping(record.get("parameters"))
+    source = mapping_of(record.get("source"))
+    given = mapping_of(record.get("parameters"))
     return Story(
         location=location,
         version=number,
@@ -163,22 +163,22 @@ def _story(
         source_files=tuple(_file(_text(file.get("path")), file) for file in _mappings(source.get("files"))),
         mlflow=_texts(source.get("mlflow")),
         parameters=tuple(
-            Parameter(name, _text(_mapping(item).get("value")), _text(_mapping(item).get("origin")))
+            Parameter(name, _text(mapping_of(item).get("value")), _text(mapping_of(item).get("origin")))
             for name, item in given.items()
-            if _mapping(item).get("origin") != "default"
+            if mapping_of(item).get("origin") != "default"
         ),
         without_effect=_without_effect(record.get("without_effect"), given),
         inputs=_ports(record.get("inputs")),
         outputs=_ports(record.get("outputs")),
         operations=(
-            _counts(_mapping(record.get("operations")).get("source")),
-            _counts(_mapping(record.get("operations")).get("result")),
+            _counts(mapping_of(record.get("operations")).get("source")),
+            _counts(mapping_of(record.get("operations")).get("result")),
         ),
         verification=_text(record.get("verification")),
         comparison=tuple(map(_compared, _mappings(record.get("comparison")))),
         notes=tuple(map(_text, _list(record.get("notes")))),
         files=tuple(
-            _file(name, _mapping(facts), version) for name, facts in _mapping(record.get("files")).items()
+            _file(name, mapping_of(facts), version) for name, facts in mapping_of(record.get("files")).items()
         ),
         versions=_texts(record.get("versions")),
         minimum_openvino=_text(record.get("minimum_openvino")),
@@ -221,12 +221,10 @@ def _compared(value: Mapping[str, Any]) -> OutputComparison:
 
 def _counts(value: object) -> dict[str, int]:
     """Numbers by name, the largest first."""
-    found = {name: each for name, each in _mapping(value).items() if type(each) is int and 0 < each < _ABSURD}
+    found = {
+        name: each for name, each in mapping_of(value).items() if type(each) is int and 0 < each < _ABSURD
+    }
     return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _list(value: object) -> Sequence[object]:
@@ -238,7 +236,7 @@ def _mappings(value: object) -> list[Mapping[str, Any]]:
 
 
 def _texts(value: object) -> dict[str, str]:
-    return {name: text for name, each in _mapping(value).items() if (text := _text(each))}
+    return {name: text for name, each in mapping_of(value).items() if (text := _text(each))}
 
 
 def _text(value: object) -> str:
