@@ -156,6 +156,7 @@ def test_the_pipeline_gets_the_credentials(command: CommandLine, fake: FakePipel
         (["convert", "a", "b", "c"], "unexpected extra argument (c)", "--help"),
         (["convrt"], "there is no command `convrt`; did you mean `convert`?", "--help"),
         (["s3://b/m", "out"], "there is no command `s3://b/m`", "`ovms-converter convert INPUT_MODEL"),
+        (["report", "a", "r.html"], "unexpected extra argument (r.html)", "`--output` names the file"),
         (["help"], "there is no command `help`; there are convert, inspect", "`ovms-converter --help`"),
         (["--quiet", "convert"], "there is no option `--quiet`", "it is one of `ovms-converter convert`"),
         (

@@ -53,7 +53,10 @@ def _usage(error: click.UsageError) -> RequestError:
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     path = error.ctx.command_path if error.ctx else "ovms-converter"
-    return RequestError(message, hint=f"`{path} --help` tells how to call it")
+    hint = f"`{path} --help` tells how to call it"
+    if "unexpected extra argument" in message and error.ctx and "output" in error.ctx.params:
+        hint = "`--output` names the file to write"
+    return RequestError(message, hint=hint)
 
 
 def _no_such_option(error: click.NoSuchOption) -> RequestError:
