@@ -50,6 +50,7 @@ OTHERS = [
     "optimizer/boosters/classifier.xgb",
     "optimizer/boosters/regressor.json",
     "optimizer/native/int8.tflite",
+    "optimizer/native/paddle-two",
     "optimizer/models/conv_dynhw.onnx",
     "optimizer/models/two_input.onnx",
     "optimizer/models/tf_multi",

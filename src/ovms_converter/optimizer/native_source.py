@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ovms_converter.errors import CorruptModelError, ModelError, RequestError
+from ovms_converter.formats.local import mapped
+from ovms_converter.formats.paddle import read_paddle
+from ovms_converter.formats.tree import Window
 from ovms_converter.optimizer.native import READ_IT_ELSEWHERE, Model, native_errors, opset13, ov
 from ovms_converter.optimizer.ports import split_port
 from ovms_converter.optimizer.shapes import partial_shape, sizes
@@ -125,7 +128,8 @@ class NativeSource:
                 # this also brings IR of releases before 2022 into today's form
                 return ov.Core().read_model(str(self._path))
             front_end = ov.frontend.FrontEndManager().load_by_framework(self.framework)
-            return front_end.convert(front_end.load(str(self._path)))
+            model = front_end.convert(front_end.load(str(self._path)))
+        return _as_fed(model, self._path) if self.framework == "paddle" else model
 
     def _known(self, name: str, *, inside: bool) -> ov.Output:
         place = self._place(name, inside=inside)
@@ -264,6 +268,21 @@ def _tensors(ports: Sequence[ov.Output], names: Sequence[str]) -> list[Tensor]:
         Tensor(name, str(port.get_element_type().get_type_name()), sizes(port.get_partial_shape()))
         for port, name in zip(ports, names, strict=True)
     ]
+
+
+def _as_fed(model: Model, program: Path) -> Model:
+    """The model with its inputs in PaddlePaddle's order, which its front end turns round."""
+    if len(model.inputs) == 1:
+        return model
+    fed = mapped(
+        program, lambda data: read_paddle(Window(lambda start, size: bytes(data[start:][:size]), len(data)))
+    )
+    places = {tensor.name: place for place, tensor in enumerate(fed.inputs)}
+    ports = sorted(
+        model.inputs, key=lambda port: min(places.get(name, len(places)) for name in _names_at(port))
+    )
+    parameters = [port.get_node() for port in ports]
+    return Model(model.get_results(), model.get_sinks(), parameters, model.get_friendly_name())
 
 
 def _places(model: Model) -> dict[str, ov.Output]:
