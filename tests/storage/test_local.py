@@ -269,3 +269,23 @@ def test_a_file_system_that_takes_no_directories_is_told() -> None:
     for ask in (found.check_writable, found.scratch):
         with pytest.raises(LocationError, match="`/proc/models` cannot be created"):
             ask()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"\xff.onnx", "`\ufffd.onnx` has bytes in it that are no UTF-8"),
+        (b"a\nb", "`a\ufffdb` has a control"),
+    ],
+    ids=["no text", "two lines"],
+)
+def test_names_that_cannot_be_told_are_refused_in_a_source_and_skipped_in_a_destination(
+    tmp_path: Path, name: bytes, shown: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(b"odd")
+    location = Location.parse(str(tmp_path))
+    with pytest.raises(LocationError, match="holds a file whose name cannot be used") as caught:
+        open_source(location, {}).list()
+    assert shown in caught.value.message
+    assert [entry.path for entry in open_destination(location, {}).list()] == ["model.onnx"]

@@ -119,6 +119,18 @@ def test_a_relative_path_is_one_of_this_machine(tmp_path: Path, monkeypatch: pyt
     assert str(Location.parse("../model")) == "../model"
 
 
+@pytest.mark.parametrize("path", ["model", "../model", ".."])
+def test_a_current_directory_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(RequestError, match="the current directory, and that is not there any more"):
+        Location.parse(path)
+    assert Location.parse("/models/net").path == "/models/net"
+
+
 def test_parent_parts_follow_links_as_the_system_does(tmp_path: Path) -> None:
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "real" / "inner")
@@ -221,3 +233,18 @@ def test_parse_refuses_or_answers(text: str) -> None:
     except RequestError:
         return
     assert location.path == "" or not location.path.endswith("/") or location.path == "/"
+
+
+@pytest.mark.parametrize("text", ["/models/{}", "file:///models/{}", "models/{}/m.onnx"])
+def test_paths_that_no_file_system_takes_are_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="has a part of more than 255 bytes"):
+        Location.parse(text.format("x" * 256))
+    with pytest.raises(RequestError, match="has more than 4095 bytes"):
+        Location.parse(text.format("x/" * 2100))
+
+
+@pytest.mark.parametrize("text", ["/models/{}", "s3://models/{}"])
+def test_bytes_that_are_no_text_are_refused_and_shown_as_such(text: str) -> None:
+    with pytest.raises(RequestError, match="has bytes in it that are no UTF-8") as caught:
+        Location.parse(text.format(os.fsdecode(b"caf\xe9")))
+    assert text.format("caf\ufffd") in caught.value.message

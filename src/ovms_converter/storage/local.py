@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from ovms_converter.errors import LocationError, NotFoundError
 from ovms_converter.storage.base import SMALL_FILE, Entry, FetchedFile, FetchedTree, Listing, Progress, Source
 from ovms_converter.storage.disk import disk_errors
-from ovms_converter.storage.location import Location, why_unsafe
+from ovms_converter.storage.location import Location, printable, why_unsafe
 from ovms_converter.storage.nearby import near
 from ovms_converter.storage.renaming import Renaming, remove_empty
 from ovms_converter.storage.scratch import SCRATCH_PREFIX, clear_dead, make
@@ -52,9 +52,10 @@ class LocalSource:
                 if not stat.S_ISREG(status.st_mode):
                     raise LocationError(f"`{self.location}` is neither a file nor a directory")
                 return Listing(True, (_entry(self._path.name, status),))
-            entries: list[Entry] = []
-            _walk(self._path, "", _identities(self._path.resolve().parents), entries)
-        return Listing(False, tuple(sorted(entries)))
+            entries = _files(self._path)
+        for entry in entries:
+            _refuse_unsafe(entry.path, self._path)
+        return Listing(False, entries)
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
         """See `Source.read`."""
@@ -116,6 +117,21 @@ def _identities(directories: Iterable[Path]) -> frozenset[tuple[int, int]]:
     return frozenset((status.st_dev, status.st_ino) for status in map(Path.stat, directories))
 
 
+def _refuse_unsafe(path: str, directory: Path) -> None:
+    if reason := why_unsafe(path):
+        raise LocationError(
+            f"`{directory}` holds a file whose name cannot be used: `{printable(path)}` {reason}",
+            hint="rename or remove that file",
+        )
+
+
+def _files(directory: Path) -> tuple[Entry, ...]:
+    """All regular files below a directory, sorted."""
+    entries: list[Entry] = []
+    _walk(directory, "", _identities(directory.resolve().parents), entries)
+    return tuple(sorted(entries))
+
+
 def _walk(directory: Path, prefix: str, above: frozenset[tuple[int, int]], entries: list[Entry]) -> None:
     """Append all regular files below a directory; a link to a directory above it would never end and is
     refused.
@@ -154,9 +170,11 @@ class LocalDestination:
 
     def list(self) -> tuple[Entry, ...]:
         """See `Destination.list`."""
-        if not self._path.is_dir():
-            return ()
-        return LocalSource(self.location).list().entries
+        with disk_errors(self.location):
+            if not self._path.is_dir():
+                return ()
+            # Nothing of ours has a name that is refused in a source.
+            return tuple(entry for entry in _files(self._path) if not why_unsafe(entry.path))
 
     def read(self, path: str, limit: int = SMALL_FILE) -> bytes:
         """See `Destination.read`."""

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from ovms_converter.errors import RequestError
 from ovms_converter.placeholders import advice, placeholder_in
 
-__all__ = ["SCHEMES", "Location", "why_unsafe"]
+__all__ = ["SCHEMES", "Location", "printable", "why_unsafe"]
 
 SCHEMES = {
     "s3": "s3", "s3a": "s3", "s3n": "s3",
@@ -28,6 +28,8 @@ _AZURE_HOST = re.compile(r"[a-z0-9]+\.(blob|dfs)\.(core\.[a-z.]+|fabric\.microso
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _BUCKET = re.compile(r"[A-Za-z0-9._:$-]+")
 """What a name of a bucket or container is made of; `tenant:bucket` is one of Ceph's."""
+_NAME_BYTES, _PATH_BYTES = 255, 4095
+"""The longest name and path that Linux and its file systems take."""
 _LINE_BREAKS = "\u2028\u2029"
 
 
@@ -61,7 +63,7 @@ class Location:
         match = _SCHEME.match(text)
         word = match[1].lower() if match else ""
         if not match or (word not in SCHEMES and not match[2]):
-            return cls(text, "file", "", _absolute(text))
+            return cls(text, "file", "", _checked(text, _absolute(text)))
         scheme = SCHEMES.get(word)
         if scheme is None:
             raise RequestError(
@@ -70,7 +72,7 @@ class Location:
             )
         rest = text[match.end() :]
         if scheme == "file":
-            return cls(text, "file", "", _file_path(text, rest, bool(match[2])))
+            return cls(text, "file", "", _checked(text, _file_path(text, rest, bool(match[2]))))
         if scheme in _MLFLOW:
             host, path = rest.split("/", 1) if match[2] and "/" in rest else ("", rest)
             return cls(text, scheme, host.rpartition("@")[2], _key(text, path.strip("/")))
@@ -183,13 +185,25 @@ def why_unsafe(path: str) -> str | None:
         return "has `.` as a part"
     if any(_is_control(letter) for letter in path):
         return "has a control character in it"
-    if any(len(part.encode(errors="surrogateescape")) > 255 for part in parts):
-        return "has a part of more than 255 bytes"
+    if not _is_utf8(path):
+        return "has bytes in it that are no UTF-8"
+    if any(len(part.encode()) > _NAME_BYTES for part in parts):
+        return f"has a part of more than {_NAME_BYTES} bytes"
     return None
 
 
 def _is_control(letter: str) -> bool:
     return unicodedata.category(letter) == "Cc" or letter in _LINE_BREAKS
+
+
+def printable(name: str) -> str:
+    """A name as it can be shown, whatever is in it: `\ufffd` stands for what no output takes."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a name is text: bytes of a file system that are not stand as lone surrogates in it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _refuse_leftovers(text: str) -> None:
@@ -206,6 +220,11 @@ def _refuse_leftovers(text: str) -> None:
                 f"`{_redacted(shown)}` has {name} in it (shown as `?`)",
                 hint="the step before this one probably wrote its result with a line break at its end",
             )
+    if not _is_utf8(text):
+        raise RequestError(
+            f"`{_redacted(printable(text))}` has bytes in it that are no UTF-8 (shown as `\ufffd`)",
+            hint="rename the file or directory: the result tells its name as text",
+        )
     placeholder = placeholder_in(text)
     if placeholder:
         raise RequestError(
@@ -228,6 +247,15 @@ def _key(text: str, key: str) -> str:
     return key
 
 
+def _checked(text: str, path: str) -> str:
+    """The path of a file, which some file system can have."""
+    if any(len(part.encode()) > _NAME_BYTES for part in path.split("/")):
+        raise _unsafe(text, f"has a part of more than {_NAME_BYTES} bytes")
+    if len(path.encode()) > _PATH_BYTES:
+        raise _unsafe(text, f"has more than {_PATH_BYTES} bytes")
+    return path
+
+
 def _file_path(text: str, rest: str, has_authority: bool) -> str:
     """The path of `file:/path`, `file:///path` or `file://localhost/path`."""
     host, path = "", rest
@@ -247,11 +275,17 @@ def _absolute(path: str) -> str:
     head, dots, tail = path.rpartition("/../") if "/../" in path else ("", "", path)
     if not dots and path.startswith("../"):
         head, dots, tail = ".", "/../", path[3:]
-    if dots:
-        path = posixpath.join(os.path.realpath(f"{head or '/'}/.."), tail)
-    if path.rpartition("/")[2] == "..":
-        path = os.path.realpath(path)
-    return os.path.abspath(path)  # noqa: PTH100 (a link keeps its own name)
+    try:
+        if dots:
+            path = posixpath.join(os.path.realpath(f"{head or '/'}/.."), tail)
+        if path.rpartition("/")[2] == "..":
+            path = os.path.realpath(path)
+        return os.path.abspath(path)  # noqa: PTH100 (a link keeps its own name)
+    except FileNotFoundError:
+        raise RequestError(
+            f"`{path}` is below the current directory, and that is not there any more",
+            hint="change to a directory that is there, or write the whole path",
+        ) from None
 
 
 def _redacted(text: str) -> str:
