@@ -312,7 +312,15 @@ def test_a_full_disk_behind_stdout_is_told() -> None:
             check=False,
         )
     assert finished.returncode == 7
-    assert finished.stderr.startswith("error: no space left")
+    assert finished.stderr.startswith("error: stdout cannot be written: no space left")
+
+
+@pytest.mark.parametrize("streams", ["2>/dev/full", "--json >/dev/full 2>/dev/full"])
+def test_a_full_disk_below_the_log_changes_no_exit_code(streams: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    command = f'"$0" -m ovms_converter convert --bacth {streams}'
+    assert subprocess.run(["sh", "-c", command, sys.executable], check=False).returncode == 2
 
 
 def test_a_closed_stdout_is_no_error() -> None:

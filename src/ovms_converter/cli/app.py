@@ -1,5 +1,6 @@
 """The command `ovms-converter`: which commands there are, and how any of them ends."""
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -14,7 +15,7 @@ from ovms_converter.cli.failures import as_converter_error, error_fields
 from ovms_converter.cli.help import help_option, render
 from ovms_converter.cli.output import Level, Output, Settings
 from ovms_converter.cli.session import Session
-from ovms_converter.errors import InternalError, RequestError
+from ovms_converter.errors import InternalError, RequestError, ResourceError
 from ovms_converter.workflow.fuseml import TEKTON_RESULTS
 
 __all__ = ["execute"]
@@ -151,5 +152,6 @@ def _fail(session: Session, cause: BaseException) -> int:
         if error.hint:
             output.line(f"{output.label('hint')}: {error.hint}")
     if output.settings.document and not output.documented:
-        output.document({"error": output.scrub_fields(error_fields(error))})
+        with contextlib.suppress(ResourceError):  # the error that it would tell came first
+            output.document({"error": output.scrub_fields(error_fields(error))})
     return error.exit_code

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TextIO
 
+from ovms_converter.errors import ResourceError
 from ovms_converter.redaction import Redactor
 
 __all__ = ["Level", "Output", "Settings"]
@@ -82,12 +83,12 @@ class Output:
         return shutil.get_terminal_size().columns
 
     def line(self, text: str) -> None:
-        """One line on stderr. A reader that went away does not disturb the work."""
+        """One line on stderr. A reader that went away, or a full disk, does not disturb the work."""
         with self._lock:
             try:
                 self.stderr.write(self.scrub(text) + "\n")
                 self.stderr.flush()
-            except BrokenPipeError:
+            except OSError:
                 self._abandon(self.stderr)
 
     def record(self, level: Level, text: str, fields: Mapping[str, object]) -> None:
@@ -99,6 +100,7 @@ class Output:
         """The result on stdout, exactly as it is: a URL is a product, not a message.
 
         What the locale cannot write, such as a path that is no text, goes out as the bytes it came from.
+        Raises `ResourceError` if it does not go out.
         """
         try:
             try:
@@ -108,6 +110,12 @@ class Output:
             self.stdout.flush()
         except BrokenPipeError:
             self._abandon(self.stdout)
+        except OSError as error:
+            self._abandon(self.stdout)
+            raise ResourceError(
+                f"stdout cannot be written: {(error.strerror or str(error)).lower()}",
+                hint="make room where it goes, and run the command again",
+            ) from None
 
     def document(self, document: Mapping[str, object]) -> None:
         """The one JSON document on stdout."""
