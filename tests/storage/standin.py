@@ -87,7 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _begin(self) -> tuple[Stored | None, Asked]:
         parts = urlsplit(self.path)
-        key = unquote(parts.path).partition("/b/")[2]
+        virtual = parts.netloc.startswith("b.")
+        key = unquote(parts.path)[1:] if virtual else unquote(parts.path).partition("/b/")[2]
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(self.command, key, parse_qs(parts.query), headers)
         self.store.asked.append(asked)

@@ -286,6 +286,17 @@ def test_a_question_is_signed_as_the_rest_is(store: Store, data: bytes, tmp_path
     assert not any("authorization" in asked.headers for asked in store.for_checksums)
 
 
+def test_a_question_takes_the_way_of_the_rest(store: Store, data: bytes, tmp_path: Path) -> None:
+    """Through the proxy, to the bucket's own host, escaped once."""
+    key = "m/a key+with=ü%20.bin"
+    store.objects[key] = stored = Stored(data, OF_PARTS, composite(data), SIZES, flips=[6 * MIB])
+    there = {"S3_ENDPOINT": "http://store.test", "S3_USER_VIRTUAL_BUCKET": "1", "HTTP_PROXY": store.endpoint}
+    fetched(f"s3://b/{key}", environ_of(store, **there), tmp_path)
+    assert stored.flips == []
+    assert (tmp_path / key[2:]).read_bytes() == data
+    assert {asked.headers["host"] for asked in store.for_checksums} == {"b.store.test"}
+
+
 def test_a_question_does_not_go_elsewhere(store: Store, data: bytes, tmp_path: Path) -> None:
     with running_store() as other:
         store.redirect = other.endpoint

@@ -58,7 +58,7 @@ class _Server:
 
         try:
             answer = ask("HEAD", url, headers=headers(), patience=2, pool=self._pool)
-        except (ConverterError, HTTPError):
+        except (ConverterError, HTTPError, OSError, ValueError):
             return None
         told = {name.lower(): value for name, value in answer.headers.items()}
         if answer.status not in (200, 206) or (etag and quoted_etag(told.get("etag")) != etag):
@@ -72,6 +72,7 @@ def s3_head(base: str, keys: "Callable[[], S3Credential] | None", region: str, n
     It asks for the object's checksums, and for nothing that a server of this protocol would refuse.
     """
     server = _Server(base, network)
+    base = base.rstrip("/")
     held = _lasting(keys) if keys else None
 
     async def head(key: str, entry: Entry, part: int | None) -> Mapping[str, str] | None:

@@ -95,7 +95,8 @@ class LargeFile:
         waits until somebody needs it: the file is still in memory then. Not beside a digest that is as slow.
         """
         loop = asyncio.get_running_loop()
-        digests = Digests(await asked)
+        # What the first of a kind loads would hold up the loop.
+        digests = await loop.run_in_executor(None, Digests, await asked)
         position = 0
         while position < self._wanted.size:
             ready = self._frontier()

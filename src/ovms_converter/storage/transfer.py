@@ -13,7 +13,7 @@ several help.
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ class Download:
             checksum = meant
             if await asyncio.to_thread(meant.fits_file, self._directory / wanted.path):
                 return digests
-        again = await self._bring(wanted, _unheard, _just(checksum))
+        known: asyncio.Future[Checksum | None] = asyncio.get_running_loop().create_future()
+        known.set_result(checksum)
+        again = await self._bring(wanted, _unheard, known)
         # The same bytes twice: what is told may be no checksum. Other bytes: the way here changes them.
         if again.fits or (not meant and again.taken == digests.taken):
             return again
@@ -92,7 +94,9 @@ class Download:
             hint="try again; if it stays so, the object or a proxy on the way is at fault",
         )
 
-    async def _bring(self, wanted: Wanted, progress: Progress, asked: Awaitable[Checksum | None]) -> Digests:
+    async def _bring(
+        self, wanted: Wanted, progress: Progress, asked: asyncio.Future[Checksum | None]
+    ) -> Digests:
         """Bring one file, whose checksum is being `asked` for."""
         target = self._directory / wanted.path
         if target.parent not in self._made:
@@ -110,7 +114,7 @@ class Download:
         return digests
 
     async def _large(
-        self, wanted: Wanted, handle: int, progress: Progress, asked: Awaitable[Checksum | None]
+        self, wanted: Wanted, handle: int, progress: Progress, asked: asyncio.Future[Checksum | None]
     ) -> Digests:
         os.ftruncate(handle, wanted.size)
         large = LargeFile(self._bucket, wanted, handle, progress, self._streams)
@@ -121,11 +125,6 @@ class Download:
 
         await all_of([follow(), large.bring()])
         return taken[0]
-
-
-async def _just(checksum: Checksum) -> Checksum:
-    """What is known need not be asked for."""
-    return checksum
 
 
 def _unheard(count: int) -> None:
