@@ -210,3 +210,44 @@ def test_the_rank_that_is_asked_for_is_taken(make: Any, kind: str, shape: str, t
 def test_a_scripted_layer_with_several_ways_to_call_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="no method `forward`"):
         room._opened(saved(lambda: nn.LSTM(3, 4), "scripted", tmp_path))
+
+
+class Remembered(nn.Module):
+    """A state that its caller keeps, whose batch is not its first dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(5, 6, batch_first=True)
+
+    def forward(self, x, state):
+        return self.layer(x, state)
+
+
+class Picked(nn.Module):
+    def forward(self, x, place):
+        return x.gather(1, place.unsqueeze(1))
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 4)
+
+    def forward(self, ids, mask):
+        return (self.words(ids) * mask.unsqueeze(-1)).sum(1)
+
+
+def test_a_batch_is_the_same_wherever_it_is(tmp_path: Path) -> None:
+    asked = saved(Remembered, "scripted", tmp_path, arguments={"input_shape": "[?,7,5],[1,?,6]"})
+    _, settled = room._opened(asked)
+    assert [str(port) for port in settled.inputs] == ["x[?,7,5]", "state[1,?,6]"]
+    assert settled.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes", "types"),
+    [(Picked, "[?,4],[?]", ["float32", "int64"]), (Masked, "[?,7],[?,7]", ["int64", "int64"])],
+)
+def test_types_go_with_shapes(make: Any, shapes: str, types: list[str], tmp_path: Path) -> None:
+    _, settled = room._opened(saved(make, "scripted", tmp_path, arguments={"input_shape": shapes}))
+    assert [port.type for port in settled.inputs] == types

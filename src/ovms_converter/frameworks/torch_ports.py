@@ -7,6 +7,7 @@ comes of it is tried out in PyTorch before anything is exported.
 
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from ovms_converter.optimizer.values import InputEntry, Shape
 
 __all__ = ["Settled", "settle", "wanted"]
 
-_SIZES = (16, 32, 64, 224, 28, 8, 5, 299, 128, 256, 1)
+_SIZES = (16, 32, 64, 224, 28, 8, 5, 299, 128, 256, 1, 2)
 """Sizes that are tried for dimensions of which nothing is known."""
 
 _TYPES = {
@@ -315,10 +316,17 @@ def _candidates(ports: Sequence[Input]) -> Iterator[list[Input]]:
         [port.type] if port.type else sorted(_TRIED_TYPES, key=lambda each: each != port.usual)
         for port in ports
     ]
-    # Inputs of one rank and type are more likely than any mixture.
+    # Inputs of one shape are mostly of one type, as indices and their mask are, and of one rank.
+    usual = [port.usual or "float32" for port in ports]
+
+    def oddity(pair: tuple[tuple[str, ...], tuple[Dims, ...]]) -> tuple[int, int, int]:
+        kinds, dims = pair
+        mixed = len(set(zip(dims, kinds, strict=True))) - len(set(dims))
+        return mixed, sum(map(operator.ne, kinds, usual)), len({len(shape) for shape in dims})
+
     combinations = sorted(
         itertools.islice(itertools.product(itertools.product(*types), itertools.product(*shapes)), 5000),
-        key=lambda pair: (len(set(pair[0])), len({len(shape) for shape in pair[1]})),
+        key=oddity,
     )
     for kinds, dims in combinations:
         yield [

@@ -9,6 +9,7 @@ from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTE
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
 from ovms_converter.optimizer.repairs.divide_rounding import DIVIDE_ROUNDING
 from ovms_converter.optimizer.repairs.extremes_of_infinities import EXTREMES_OF_INFINITIES
+from ovms_converter.optimizer.repairs.floor_of_integers import FLOOR_OF_INTEGERS
 from ovms_converter.optimizer.repairs.lrn_bias import LRN_BIAS
 from ovms_converter.optimizer.repairs.onnx_activations import BIT_SHIFT, CELU, MOD, SWIGLU
 from ovms_converter.optimizer.repairs.onnx_attention import ATTENTION
@@ -90,6 +91,7 @@ GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     COMPARISONS_OF_NAN,
     DIVIDE_ROUNDING,
     EXTREMES_OF_INFINITIES,
+    FLOOR_OF_INTEGERS,
     LRN_BIAS,
     PRELU_SLOPES,
     SLICE_ENDS,
