@@ -1,12 +1,14 @@
 """One bucket of an object store: the few requests that the rest of this room makes of it, through obstore."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ovms_converter.errors import (
+    AccessDeniedError,
     AlreadyExistsError,
     ConverterError,
     LocationError,
@@ -39,6 +41,8 @@ PARTS_AT_ONCE = 4
 MAX_ENTRIES = 200_000
 """More objects than any model has: a prefix that is too short is told, not listed for an hour."""
 
+_FORM_LETTERS = frozenset(" *~")
+"""What HTML's forms write as `+`, `*` and `%7E`, and a signature as `%20`, `%2A` and `~`."""
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 
 T = TypeVar("T")
@@ -149,9 +153,7 @@ class ObstoreBucket:
             return None
         return _entry(meta)
 
-    @while_busy
-    async def list(self, prefix: str) -> list[Entry]:
-        """See `Bucket.list`."""
+    async def _below(self, prefix: str) -> list[Entry]:
         import obstore
 
         entries: list[Entry] = []
@@ -166,12 +168,37 @@ class ObstoreBucket:
         return entries
 
     @while_busy
+    async def list(self, prefix: str) -> list[Entry]:
+        """See `Bucket.list`.
+
+        obstore writes some letters of a prefix in a query otherwise than it signs them, which Amazon, MinIO
+        and Google take, and a server that compares letter by letter does not. What is above is listed then.
+        """
+        try:
+            return await self._below(prefix)
+        except AccessDeniedError as denied:
+            above = _plainly_written(prefix)
+            if above == prefix or self.names.credentials is None:
+                raise
+            try:
+                found = await self._below(above)
+            except (AccessDeniedError, LocationError):
+                raise denied from None
+            return [entry for entry in found if entry.path.startswith(f"{prefix}/")]
+
+    @while_busy
     async def children(self, prefix: str) -> Sequence[str]:
         """See `Bucket.children`."""
         from obstore import list_with_delimiter_async
 
-        with self.told(prefix):
-            found = await list_with_delimiter_async(self._patient, prefix or None)
+        try:
+            with self.told(prefix):
+                found = await list_with_delimiter_async(self._patient, prefix or None)
+        except AccessDeniedError:
+            if _plainly_written(prefix) == prefix:
+                raise
+            start = len(prefix) + 1
+            return [entry.path[start:].partition("/")[0] for entry in await self.list(prefix)]
         paths = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
         return [path.rpartition("/")[2] for path in paths]
 
@@ -313,6 +340,12 @@ class _Chunks:
 
 def _entry(meta: "ObjectMeta") -> Entry:
     return Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"]), meta["last_modified"])
+
+
+def _plainly_written(prefix: str) -> str:
+    """The directories at the beginning of a prefix whose letters every client writes alike in a query."""
+    plain = itertools.takewhile(lambda part: not _FORM_LETTERS & set(part), prefix.split("/"))
+    return "/".join(plain)
 
 
 def _lacks_conditions(error: Exception) -> bool:
