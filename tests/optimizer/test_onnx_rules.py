@@ -26,6 +26,7 @@ from ovms_converter.optimizer.repairs.onnx_quantize import DYNAMIC_QUANTIZE, QUA
 from ovms_converter.optimizer.repairs.onnx_recurrent import RECURRENT
 from ovms_converter.optimizer.repairs.onnx_reduce_axes import REDUCE_AXES
 from ovms_converter.optimizer.repairs.onnx_refused import ROI_ALIGN_MAX
+from ovms_converter.optimizer.repairs.onnx_spatial import GLOBAL_LP_POOL
 from ovms_converter.optimizer.repairs.tile_repeats import TILE_REPEATS
 from test_early_opsets import CASES as EARLY_CASES
 from test_early_opsets import TRANSPOSED
@@ -132,7 +133,9 @@ def test_every_rule_has_a_case() -> None:
     elsewhere = {repair.name for repair in (*REDUCE_AXES, *RECURRENT, *FIRST)} | {
         case.repair for case in (*EARLY_CASES, *TRANSPOSED)
     }
-    elsewhere |= {each.name for each in (ROI_ALIGN_MAX, DYNAMIC_QUANTIZE, QUANTIZE, MAX_POOL_INDICES)}
+    elsewhere |= {
+        each.name for each in (ROI_ALIGN_MAX, DYNAMIC_QUANTIZE, QUANTIZE, MAX_POOL_INDICES, GLOBAL_LP_POOL)
+    }
     assert {repair.name for repair in ONNX_REPAIRS} == CASES.keys() | (elsewhere - {LRN_BIAS.name})
 
 

@@ -70,3 +70,15 @@ def test_what_is_read_right_is_not_told_of(tmp_path: Path) -> None:
     assert converted(pool(tmp_path / "a.onnx", ["n", 3, "h", "w"], **asked), tmp_path).repairs == ()
     same = pool(tmp_path / "b.onnx", ["n", 3, 7, 9], auto_pad="SAME_UPPER", **asked)
     assert converted(same, tmp_path).repairs == ()
+
+
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_a_global_pool_takes_any_batch(power: int, tmp_path: Path) -> None:
+    node = helper.make_node("GlobalLpPool", ["x"], ["y"], p=power)
+    path = write_model(tmp_path / "m.onnx", [node], [value("x", ["n", 3, "l"])], [value("y", None)])
+    x = np.random.default_rng(1).standard_normal((2, 3, 7)).astype(np.float32)
+    result = converted(path, tmp_path)
+
+    right = onnxruntime.InferenceSession(path).run(["y"], {"x": x})[0]
+    assert result.repairs == ("onnx-GlobalLpPool",)
+    np.testing.assert_allclose(run(result, x=x)["y"], right, rtol=1e-5)

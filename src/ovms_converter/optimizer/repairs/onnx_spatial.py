@@ -1,4 +1,4 @@
-"""`ConvTranspose`, `DeformConv` (opset 19), `MaxUnpool`, `Det`, `RoiAlign`, and pools of rounded-up size."""
+"""`ConvTranspose`, `DeformConv` (19), `GlobalLpPool`, `MaxUnpool`, `Det`, `RoiAlign`, and rounded-up pools."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,16 @@ from ovms_converter.optimizer.repairs.translation import (
     translated,
 )
 
-__all__ = ["AVERAGE_POOL", "CONV_TRANSPOSE", "DEFORM_CONV", "DET", "MAX_POOL", "MAX_UNPOOL", "ROI_ALIGN"]
+__all__ = [
+    "AVERAGE_POOL",
+    "CONV_TRANSPOSE",
+    "DEFORM_CONV",
+    "DET",
+    "GLOBAL_LP_POOL",
+    "MAX_POOL",
+    "MAX_UNPOOL",
+    "ROI_ALIGN",
+]
 
 
 def _pads(node: ov.frontend.NodeContext, rank: int) -> tuple[list[int], list[int]]:
@@ -193,10 +202,26 @@ def _explicit_padding(node: Message) -> Sequence[bytes] | None:
     return [changed(node, node.texts(NODE_INPUT), node.texts(NODE_OUTPUT), attributes)]
 
 
+def _global_lp_pool(node: ov.frontend.NodeContext) -> list[ov.Output]:
+    data, power = node.get_input(0), node.get_attribute("p", 2)
+    axes = int64(*range(2, data.get_partial_shape().rank.get_length()))
+    if power in (1, 2):
+        reduce = opset13.reduce_l1 if power == 1 else opset13.reduce_l2
+        return [reduce(data, axes, True).output(0)]
+    total = opset13.reduce_sum(opset13.power(opset13.abs(data), like(power, data)), axes, True)
+    return [opset13.power(total, like(1 / power, data)).output(0)]
+
+
 DEFORM_CONV = translated(
     "DeformConv", _deform_conv, issue="https://github.com/openvinotoolkit/openvino/issues/24635"
 )
 DET = translated("Det", _det)
+GLOBAL_LP_POOL = translated(
+    "GlobalLpPool",
+    _global_lp_pool,
+    "refuse a `GlobalLpPool` whose batch or channels are free",
+    needed=lambda node: any(each.is_dynamic for each in list(node.get_input(0).get_partial_shape())[:2]),
+)
 MAX_UNPOOL = translated("MaxUnpool", _max_unpool)
 MAX_POOL = translated(
     "MaxPool",
