@@ -1,5 +1,7 @@
 """scikit-learn's estimators, and boosters out of pickles: ONNX that computes what their own methods do."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,17 @@ def test_clusters_are_compared_in_the_precision_they_were_found_in(precision: ty
     job, path = exported(model, tmp_path)
     found, wanted = computed(path, UNSEEN, tmp_path), driver.run(job, {"X": UNSEEN})
     assert (found["label"] == wanted["label"]).all()
+    np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "kind", [ensemble.IsolationForest, svm.OneClassSVM, partial(neighbors.LocalOutlierFactor, novelty=True)]
+)
+def test_scores_of_outliers_are_the_methods_own(kind: Callable[[], Any], tmp_path: Path) -> None:
+    job, path = exported(kind().fit(X), tmp_path)
+    found, wanted = computed(path, UNSEEN, tmp_path), driver.run(job, {"X": UNSEEN})
+    assert (found["label"] == wanted["label"]).all()
+    np.testing.assert_allclose(found["scores"], wanted["scores"], atol=1e-4)
 
 
 def test_columns_by_name_become_columns_by_number(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ovms_converter.frameworks.sklearn_versions import carried_over, version_of
 from ovms_converter.optimizer.arguments import OptimizerArguments
 from ovms_converter.optimizer.conversion import convert
 
-pytest.importorskip("sklearn")
+sklearn = pytest.importorskip("sklearn")
 pytest.importorskip("skl2onnx")
 from sklearn import linear_model, tree
 
@@ -107,21 +107,34 @@ def test_versions_are_compared_by_numbers() -> None:
     assert version_of("none") is None
 
 
-def test_a_skops_file_is_read_alike_in_a_fresh_process(tmp_path: Path) -> None:
-    # skops keeps the class of trees that it finds when it is first imported
-    skops_io = pytest.importorskip("skops.io")
-    skops_io.dump(tree.DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), tmp_path / "model.skops")
-    (tmp_path / "output").mkdir()
+def exported_in_a_fresh_process(model: Path, output: Path, version: str) -> None:
+    """Export in a process that has not imported scikit-learn yet. Fails with what it printed."""
     program = (
         "import sys; from pathlib import Path; from ovms_converter.frameworks import sklearn;"
-        "from ovms_converter.frameworks.base import ExportJob; where = Path(sys.argv[1]);"
-        "sklearn.export(ExportJob('sklearn.skops', where / 'model.skops', where / 'output'))"
+        "from ovms_converter.frameworks.base import ExportJob;"
+        "format, model, output, version = sys.argv[1:];"
+        "sklearn.export(ExportJob(format, Path(model), Path(output), trusted=format != 'sklearn.skops',"
+        "versions={'sklearn_version': version}))"
     )
+    format = "sklearn.skops" if model.suffix == ".skops" else "sklearn.pickle"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)],
+        [sys.executable, "-W", "ignore", "-c", program, format, str(model), str(output), version],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "output" / "model.onnx").is_file()
+    assert (output / "model.onnx").is_file()
+
+
+def test_an_older_forest_is_read_alike_in_a_fresh_process(tmp_path: Path) -> None:
+    # scikit-learn's compiled modules look for the class of trees when they are first imported
+    exported_in_a_fresh_process(DATA / "1.0.2-forest.pkl", tmp_path, "1.0.2")
+
+
+def test_a_skops_file_is_read_alike_in_a_fresh_process(tmp_path: Path) -> None:
+    # skops keeps the class of trees that it finds when it is first imported
+    skops_io = pytest.importorskip("skops.io")
+    model = tmp_path / "model.skops"
+    skops_io.dump(tree.DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), model)
+    exported_in_a_fresh_process(model, tmp_path, sklearn.__version__)

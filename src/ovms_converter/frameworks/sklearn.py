@@ -119,9 +119,19 @@ def run(job: ExportJob, inputs: "Mapping[str, Array]") -> "dict[str, Array]":
                 one = type(_final_step(estimator) or estimator).__name__ == "LinearSVC"
                 scores = scores[:, None] if one else np.stack([-scores, scores], axis=1)
             found["probabilities"] = scores
+        found |= _scores(estimator, x)
     return {
         name: np.asarray(value) for name, value in found.items() if np.asarray(value).dtype.kind in "biuf"
     }
+
+
+def _scores(estimator: Any, x: "Array") -> dict[str, Any]:
+    """What skl2onnx gives beside the labels of clusters and of outliers."""
+    from sklearn.base import is_outlier_detector
+
+    if hasattr(_final_step(estimator) or estimator, "cluster_centers_"):
+        return {"scores": estimator.transform(x)}
+    return {"scores": estimator.decision_function(x)[:, None]} if is_outlier_detector(estimator) else {}
 
 
 def _load(job: ExportJob) -> Any:

@@ -66,6 +66,8 @@ def version_of(text: str) -> Version | None:
 @contextmanager
 def opening() -> Iterator[None]:
     """Let trees be opened whose nodes have no place for missing values, as before scikit-learn 1.3."""
+    # what is compiled against the class of trees must have found it before it is exchanged
+    import sklearn.ensemble  # noqa: F401
     from sklearn.tree import _tree
 
     known = _tree.Tree
