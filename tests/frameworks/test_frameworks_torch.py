@@ -379,3 +379,33 @@ def test_a_batch_that_a_trace_has_fixed_is_told(tmp_path: Path) -> None:
     exported = room.export(job(format, path, tmp_path / "out", arguments={"input_shape": "[?,3,4]"}))
     assert shapes(exported) == ["x[1,3,4]"]
     assert exported.notes == ("the batch of x[1,3,4] is fixed: the program runs with a batch of 1 only",)
+
+
+class Unread(nn.Module):  # type: ignore[misc, name-defined]
+    def forward(self, first, x, last):  # type: ignore[no-untyped-def]
+        return x * 2
+
+
+@pytest.mark.parametrize("kind", ["traced", "scripted", "pt2"])
+def test_an_input_that_nothing_reads_stays(kind: str, tmp_path: Path) -> None:
+    samples = torch.ones(2), torch.ones(5, 4), torch.ones(3)
+    format, path = save(Unread(), kind, samples, tmp_path)
+    arguments = {} if kind == "pt2" else {"input_shape": "[?],[?,4],[?]"}
+    asked = job(format, path, tmp_path / "out", arguments=arguments)
+    exported = room.export(asked)
+    assert shapes(exported) == ["first[?]", "x[?,4]", "last[?]"]
+    ones = np.ones(2, "f4")
+    check_equal(exported, asked, {"first": ones, "x": np.ones((5, 4), "f4"), "last": ones})
+
+
+class Spectrum(nn.Module):  # type: ignore[misc, name-defined]
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return torch.fft.rfft(x).abs()
+
+
+def test_an_operator_without_a_rule_is_named_with_what_is_left_to_try(tmp_path: Path) -> None:
+    format, path = save(Spectrum(), "pt2", (torch.ones(2, 8),), tmp_path)
+    with pytest.raises(UnsupportedModelError, match="_fft_r2c") as error:
+        room.export(job(format, path, tmp_path / "out"))
+    assert "as ONNX" in str(error.value.hint)
+    assert "torch.export.save" not in str(error.value.hint)

@@ -53,9 +53,9 @@ def graph(
                 place, ov.PartialShape([-1 if size is None else size for size in port.shape or ()])
             )
             source.set_element_type(place, _TYPES[port.type or "float32"])
-        model = program.completed(front_end.convert(source))
+        model = _with_unread(program.completed(front_end.convert(source)), places, settled.inputs)
     except (RuntimeError, ov.frontend.OpConversionFailure, ov.frontend.GeneralFailure) as error:
-        raise _refused(str(error)) from None
+        raise _refused(str(error), exported=isinstance(program, ExportedProgram)) from None
     _name_inputs(model, settled.inputs)
     found = leaves(settled.result) if settled.result is not None else None
     count = len(model.outputs)
@@ -69,15 +69,15 @@ def graph(
     return model
 
 
-def _refused(text: str) -> UnsupportedModelError:
+def _refused(text: str, exported: bool) -> UnsupportedModelError:
     """The operations without a rule, or what failed, out of the front end's long message."""
     rules = re.search(r"No conversion rule found for operations: ([^\n]+)", text)
     if rules:
+        other = "" if exported else "with `torch.export.export` and `torch.export.save`, or "
         names = sorted({name.strip() for name in rules[1].split(",") if name.strip()})
         return UnsupportedModelError(
             f"OpenVINO has no rule for {', '.join(f'`{name}`' for name in names[:8])} of this program",
-            hint="export it with `torch.export.export` and `torch.export.save`, or as ONNX with "
-            "`torch.onnx.export(..., dynamo=True)`",
+            hint=f"export it {other}as ONNX with `torch.onnx.export(..., dynamo=True)`",
         )
     reasons = re.search(r"with a message:\s*([^\n]+)", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -86,6 +86,23 @@ def _refused(text: str) -> UnsupportedModelError:
         f"OpenVINO does not convert the program: {told[:300]}",
         hint="export it as ONNX with `torch.onnx.export(..., dynamo=True)` and convert that file",
     )
+
+
+def _with_unread(model: ov.Model, places: Sequence[ov.frontend.Place], ports: Sequence[Input]) -> ov.Model:
+    """The graph with the inputs that the front end left out because nothing reads them."""
+    kept = {name: node for node in model.get_parameters() for name in node.output(0).get_names()}
+    found = [next((kept[name] for name in place.get_names() if name in kept), None) for place in places]
+    if len(kept) == len(ports) or sum(node is not None for node in found) != len(model.get_parameters()):
+        return model
+    parameters = [
+        opset13.parameter(
+            [-1 if size is None else size for size in port.shape or ()], _TYPES[port.type or "float32"]
+        )
+        if node is None
+        else node
+        for node, port in zip(found, ports, strict=True)
+    ]
+    return ov.Model(model.get_results(), parameters, model.get_friendly_name())
 
 
 def _name_inputs(model: ov.Model, ports: Sequence[Input]) -> None:
