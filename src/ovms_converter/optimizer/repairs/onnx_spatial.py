@@ -1,4 +1,4 @@
-"""`ConvTranspose`, `DeformConv` (19), `GlobalLpPool`, `MaxUnpool`, `Det`, `RoiAlign`, and rounded-up pools."""
+"""`ConvTranspose`, `DeformConv`, `GlobalLpPool`, `MaxUnpool`, `Det`, `RoiAlign`, and rounded-up pools."""
 
 from collections.abc import Sequence
 
