@@ -384,3 +384,15 @@ def test_a_number_that_must_be_given_is_no_input() -> None:
     found = read_forward(code, "Net")
     assert found is not None
     assert found.taken(frozenset()) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GreaterThan(Symbol('u0', integer=True), Integer(0))",
+        "StrictLessThan(Symbol('s7', integer=True), Integer(9))",
+        "Equality(Mod(Symbol('s7', integer=True), Integer(2)), Integer(0))",
+    ],
+)
+def test_comparisons_of_sizes_are_no_code(text: str) -> None:
+    assert not list(foreign_texts({"expr_str": text}))

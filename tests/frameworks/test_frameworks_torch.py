@@ -409,3 +409,14 @@ def test_an_operator_without_a_rule_is_named_with_what_is_left_to_try(tmp_path: 
         room.export(job(format, path, tmp_path / "out"))
     assert "as ONNX" in str(error.value.hint)
     assert "torch.export.save" not in str(error.value.hint)
+
+
+class Found(nn.Module):  # type: ignore[misc, name-defined]
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return x[x > 0], torch.nonzero(x < 0)
+
+
+def test_sizes_that_the_values_decide_are_no_code(tmp_path: Path) -> None:
+    format, path = save(Found(), "pt2", (torch.randn(5, 4),), tmp_path)
+    asked = job(format, path, tmp_path / "out")
+    check_equal(room.export(asked), asked, {"x": np.array([[1, -2, 3, 4], [-1, 5, 6, 0]], "f4")})

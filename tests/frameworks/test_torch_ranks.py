@@ -237,6 +237,11 @@ class Masked(nn.Module):
         return (self.words(ids) * mask.unsqueeze(-1)).sum(1)
 
 
+class Chosen(nn.Module):
+    def forward(self, x, keep):
+        return x.masked_fill(keep, 0.0), ~keep
+
+
 def test_a_batch_is_the_same_wherever_it_is(tmp_path: Path) -> None:
     asked = saved(Remembered, "scripted", tmp_path, arguments={"input_shape": "[?,7,5],[1,?,6]"})
     _, settled = room._opened(asked)
@@ -246,7 +251,11 @@ def test_a_batch_is_the_same_wherever_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("make", "shapes", "types"),
-    [(Picked, "[?,4],[?]", ["float32", "int64"]), (Masked, "[?,7],[?,7]", ["int64", "int64"])],
+    [
+        (Picked, "[?,4],[?]", ["float32", "int64"]),
+        (Masked, "[?,7],[?,7]", ["int64", "int64"]),
+        (Chosen, "[?,4],[?,4]", ["float32", "bool"]),
+    ],
 )
 def test_types_go_with_shapes(make: Any, shapes: str, types: list[str], tmp_path: Path) -> None:
     _, settled = room._opened(saved(make, "scripted", tmp_path, arguments={"input_shape": shapes}))

@@ -55,7 +55,7 @@ _CALL = re.compile(
     r"Abs|Add|And|BitwiseFn_bitwise_(and|or)|CeilDiv|CeilToInt|CleanDiv|Eq|FloatPow|FloatTrueDiv|FloorDiv"
     r"|FloorToInt|G[et]|Identity|IntTrueDiv|Integer|IsNonOverlappingAndDenseIndicator|LShift|L[et]|M(ax|in|od|ul)"
     r"|ModularIndexing|N(e|ot)|Or|Pow(ByNatural)?|PythonMod|RShift|Rational|RoundDecimal|RoundToInt|ToFloat"
-    r"|TruncTo(Float|Int)|Where|ceiling|floor"
+    r"|TruncTo(Float|Int)|Where|ceiling|floor|(Strict)?(Greater|Less)Than|(Une|E)quality"
 )
 _TREES = ("builtins.dict", "builtins.list", "builtins.tuple", "collections.OrderedDict", "torch.Size")
 

@@ -316,12 +316,14 @@ def _candidates(ports: Sequence[Input]) -> Iterator[list[Input]]:
         [port.type] if port.type else sorted(_TRIED_TYPES, key=lambda each: each != port.usual)
         for port in ports
     ]
-    # Inputs of one shape are mostly of one type, as indices and their mask are, and of one rank.
+    # Inputs of one shape are mostly of one type, as indices and their mask are, but for masks of truth
+    # values; and of one rank.
     usual = [port.usual or "float32" for port in ports]
 
     def oddity(pair: tuple[tuple[str, ...], tuple[Dims, ...]]) -> tuple[int, int, int]:
         kinds, dims = pair
-        mixed = len(set(zip(dims, kinds, strict=True))) - len(set(dims))
+        numbers = {(shape, kind) for shape, kind in zip(dims, kinds, strict=True) if kind != "bool"}
+        mixed = len(numbers) - len({shape for shape, _ in numbers})
         return mixed, sum(map(operator.ne, kinds, usual)), len({len(shape) for shape in dims})
 
     combinations = sorted(
