@@ -1,5 +1,6 @@
 """One bucket of an object store: the few requests that the rest of this room makes of it, through obstore."""
 
+import asyncio
 import contextlib
 import itertools
 import re
@@ -38,6 +39,8 @@ CHUNK = 1 << 20
 PART = 5 << 20
 """Least size of a part of a multipart upload; a store takes at most 10,000 parts."""
 PARTS_AT_ONCE = 4
+LISTING_SECONDS = 120
+"""How long a listing may bring nothing: versioned buckets have empty pages, but not without end."""
 MAX_ENTRIES = 200_000
 """More objects than any model has: a prefix that is too short is told, not listed for an hour."""
 
@@ -153,12 +156,23 @@ class ObstoreBucket:
             return None
         return _entry(meta)
 
+    async def _ending(self, prefix: str, answer: Awaitable[T]) -> T:
+        """What a listing brings. obstore asks for page after page as long as all of them are empty."""
+        try:
+            return await asyncio.wait_for(answer, LISTING_SECONDS)
+        except asyncio.TimeoutError:
+            raise UnavailableError(
+                f"the listing of `{self.names.bucket}/{prefix}` brings nothing, and does not end",
+                hint="another client may show what is there; name a prefix further down",
+            ) from None
+
     async def _below(self, prefix: str) -> list[Entry]:
         import obstore
 
         entries: list[Entry] = []
+        pages = obstore.list(self._patient, prefix or None, chunk_size=1000)
         with self.told(prefix):
-            async for page in obstore.list(self._patient, prefix or None, chunk_size=1000):
+            while page := await self._ending(prefix, _next(pages)):
                 entries += map(_entry, page)
                 if len(entries) > MAX_ENTRIES:
                     raise LocationError(
@@ -193,7 +207,7 @@ class ObstoreBucket:
 
         try:
             with self.told(prefix):
-                found = await list_with_delimiter_async(self._patient, prefix or None)
+                found = await self._ending(prefix, list_with_delimiter_async(self._patient, prefix or None))
         except AccessDeniedError:
             if _plainly_written(prefix) == prefix:
                 raise
@@ -340,6 +354,13 @@ class _Chunks:
 
 def _entry(meta: "ObjectMeta") -> Entry:
     return Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"]), meta["last_modified"])
+
+
+async def _next(pages: AsyncIterator[Sequence["ObjectMeta"]]) -> Sequence["ObjectMeta"]:
+    """The next page, an empty one after the last. `anext` with a default does not get along with obstore."""
+    async for page in pages:
+        return page
+    return ()
 
 
 def _plainly_written(prefix: str) -> str:

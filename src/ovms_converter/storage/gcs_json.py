@@ -61,28 +61,33 @@ class JsonBucket:
 
     async def list(self, prefix: str) -> list[Entry]:
         """See `Bucket.list`."""
-        query = {"prefix": f"{prefix}/"} if prefix else {}
         entries: list[Entry] = []
-        while True:
-            page = await self._json("GET", f"/storage/v1/b/{self._bucket}/o?{urlencode(query)}", "")
+        async for page in self._pages({"prefix": f"{prefix}/"} if prefix else {}):
             entries += [_entry(item) for item in page.get("items", ())]
-            token = page.get("nextPageToken")
-            if not token:
-                return entries
-            query["pageToken"] = token
+        return entries
 
     async def children(self, prefix: str) -> Sequence[str]:
         """See `Bucket.children`."""
-        query = {"delimiter": "/"} | ({"prefix": f"{prefix}/"} if prefix else {})
         paths: list[str] = []
-        while True:
-            page = await self._json("GET", f"/storage/v1/b/{self._bucket}/o?{urlencode(query)}", "")
+        async for page in self._pages({"delimiter": "/"} | ({"prefix": f"{prefix}/"} if prefix else {})):
             paths += page.get("prefixes", ())
             paths += [item["name"] for item in page.get("items", ())]
-            token = page.get("nextPageToken")
+        return [path.rstrip("/").rpartition("/")[2] for path in paths]
+
+    async def _pages(self, query: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
+        """Every page of a listing. Raises `UnavailableError` for one that leads back to itself."""
+        token = ""
+        while True:
+            more = {"pageToken": token} if token else {}
+            page = await self._json(
+                "GET", f"/storage/v1/b/{self._bucket}/o?{urlencode({**query, **more})}", ""
+            )
+            yield page
+            last, token = token, page.get("nextPageToken", "")
             if not token:
-                return [path.rstrip("/").rpartition("/")[2] for path in paths]
-            query["pageToken"] = token
+                return
+            if token == last:
+                raise UnavailableError(f"a listing of `{self.names.bucket}` does not end")
 
     async def stream(
         self, key: str, start: int, end: int, entry: Entry, chunk: int = CHUNK
