@@ -7,7 +7,7 @@ import pytest
 
 from http_servers import run_handler
 from ovms_converter.errors import UnavailableError
-from ovms_converter.storage import bucket, open_destination, open_source
+from ovms_converter.storage import listing, open_destination, open_source
 from ovms_converter.storage.location import Location
 
 PAGES = {
@@ -55,7 +55,7 @@ def endpoint() -> Iterator[str]:
 def test_a_listing_without_an_end_is_given_up(
     endpoint: str, url: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket, "LISTING_SECONDS", 0.5)
+    monkeypatch.setattr(listing, "LISTING_SECONDS", 0.5)
     settings = {name: value.format(endpoint) for name, value in environ.items()}
     with pytest.raises(UnavailableError, match="does not end"):
         open_source(Location.parse(url), settings).list()

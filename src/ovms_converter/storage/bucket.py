@@ -1,12 +1,10 @@
 """One bucket of an object store: the few requests that the rest of this room makes of it, through obstore."""
 
-import asyncio
 import contextlib
-import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from ovms_converter.errors import (
     AccessDeniedError,
@@ -18,6 +16,7 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.checksums import Checksum
+from ovms_converter.storage.listing import ending, next_page, plainly_written
 from ovms_converter.storage.store_errors import (
     RangeIgnoredError,
     SourceChangedError,
@@ -39,16 +38,10 @@ CHUNK = 1 << 20
 PART = 5 << 20
 """Least size of a part of a multipart upload; a store takes at most 10,000 parts."""
 PARTS_AT_ONCE = 4
-LISTING_SECONDS = 120
-"""How long a listing may bring nothing: versioned buckets have empty pages, but not without end."""
 MAX_ENTRIES = 200_000
 """More objects than any model has: a prefix that is too short is told, not listed for an hour."""
 
-_FORM_LETTERS = frozenset(" *~")
-"""What HTML's forms write as `+`, `*` and `%7E`, and a signature as `%20`, `%2A` and `~`."""
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
-
-T = TypeVar("T")
 
 
 class Bucket(Protocol):
@@ -156,27 +149,18 @@ class ObstoreBucket:
             return None
         return _entry(meta)
 
-    async def _ending(self, prefix: str, answer: Awaitable[T]) -> T:
-        """What a listing brings. obstore asks for page after page as long as all of them are empty."""
-        try:
-            return await asyncio.wait_for(answer, LISTING_SECONDS)
-        except asyncio.TimeoutError:
-            raise UnavailableError(
-                f"the listing of `{self.names.bucket}/{prefix}` brings nothing, and does not end",
-                hint="another client may show what is there; name a prefix further down",
-            ) from None
-
     async def _below(self, prefix: str) -> list[Entry]:
         import obstore
 
         entries: list[Entry] = []
         pages = obstore.list(self._patient, prefix or None, chunk_size=1000)
+        where = f"{self.names.bucket}/{prefix}"
         with self.told(prefix):
-            while page := await self._ending(prefix, _next(pages)):
+            while page := await ending(next_page(pages), where):
                 entries += map(_entry, page)
                 if len(entries) > MAX_ENTRIES:
                     raise LocationError(
-                        f"`{self.names.bucket}/{prefix}` holds more than {MAX_ENTRIES:,} objects",
+                        f"`{where}` holds more than {MAX_ENTRIES:,} objects",
                         hint="name the prefix of the model itself",
                     )
         return entries
@@ -191,7 +175,7 @@ class ObstoreBucket:
         try:
             return await self._below(prefix)
         except AccessDeniedError as denied:
-            above = _plainly_written(prefix)
+            above = plainly_written(prefix)
             if above == prefix or self.names.credentials is None:
                 raise
             try:
@@ -205,11 +189,12 @@ class ObstoreBucket:
         """See `Bucket.children`."""
         from obstore import list_with_delimiter_async
 
+        where = f"{self.names.bucket}/{prefix}"
         try:
             with self.told(prefix):
-                found = await self._ending(prefix, list_with_delimiter_async(self._patient, prefix or None))
+                found = await ending(list_with_delimiter_async(self._patient, prefix or None), where)
         except AccessDeniedError:
-            if _plainly_written(prefix) == prefix:
+            if plainly_written(prefix) == prefix:
                 raise
             start = len(prefix) + 1
             return [entry.path[start:].partition("/")[0] for entry in await self.list(prefix)]
@@ -354,19 +339,6 @@ class _Chunks:
 
 def _entry(meta: "ObjectMeta") -> Entry:
     return Entry(meta["path"], meta["size"], quoted_etag(meta["e_tag"]), meta["last_modified"])
-
-
-async def _next(pages: AsyncIterator[Sequence["ObjectMeta"]]) -> Sequence["ObjectMeta"]:
-    """The next page, an empty one after the last. `anext` with a default does not get along with obstore."""
-    async for page in pages:
-        return page
-    return ()
-
-
-def _plainly_written(prefix: str) -> str:
-    """The directories at the beginning of a prefix whose letters every client writes alike in a query."""
-    plain = itertools.takewhile(lambda part: not _FORM_LETTERS & set(part), prefix.split("/"))
-    return "/".join(plain)
 
 
 def _lacks_conditions(error: Exception) -> bool:
