@@ -7,6 +7,7 @@ installed one does not.
 from ovms_converter.optimizer.repairs.base import GraphRepair, OnnxRepair, Repair, by_operation
 from ovms_converter.optimizer.repairs.channels_after_reduce import CHANNELS_AFTER_REDUCE
 from ovms_converter.optimizer.repairs.comparisons_of_nan import COMPARISONS_OF_NAN
+from ovms_converter.optimizer.repairs.converts_to_itself import CONVERTS_TO_ITSELF
 from ovms_converter.optimizer.repairs.divide_rounding import DIVIDE_ROUNDING
 from ovms_converter.optimizer.repairs.extremes_of_infinities import EXTREMES_OF_INFINITIES
 from ovms_converter.optimizer.repairs.floor_of_integers import FLOOR_OF_INTEGERS
@@ -91,6 +92,7 @@ ONNX_REPAIRS: tuple[OnnxRepair, ...] = (
 GRAPH_REPAIRS: tuple[GraphRepair, ...] = (
     CHANNELS_AFTER_REDUCE,
     COMPARISONS_OF_NAN,
+    CONVERTS_TO_ITSELF,
     DIVIDE_ROUNDING,
     EXTREMES_OF_INFINITIES,
     FLOOR_OF_INTEGERS,
