@@ -1,5 +1,6 @@
 """PyTorch programs against PyTorch itself: names, types, shapes and numbers, at batches of 1 and 3."""
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -152,6 +153,10 @@ def test_what_mlflow_logged_computes_what_was_recorded(name: str, tmp_path: Path
         versions=versions_of(mlmodel),
         trusted=True,
     )
+    if "pickle" in name and sys.version_info[:2] != (3, 11):
+        with pytest.raises(UnsupportedModelError, match=r"holds bytecode of Python 3\.11"):
+            process.export(asked)
+        return
     exported = process.export(asked)
     with np.load(DATA / "pytorch" / name / "reference_input.npz") as stored:
         inputs = dict(stored)

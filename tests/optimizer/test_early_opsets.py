@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from old_runtime import skip_with_old_runtime
 from optimizer_models import Array, converted, run, value
 from ovms_converter.optimizer.native import ov
 
@@ -148,6 +149,8 @@ def given(case: Case) -> dict[str, Array]:
 
 
 def expected(case: Case, model: Path) -> Array:
+    if case.repair == "onnx-AveragePool-ceil":
+        skip_with_old_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     return np.asarray(onnxruntime.InferenceSession(model, options).run(None, given(case))[0])

@@ -28,7 +28,7 @@ FULL_PRECISION = Tolerance(5e-4)
 """Between two correct f32 implementations of deep networks: summation in another order, fused operations."""
 
 _HALF_PRECISION = Tolerance(2e-2)
-"""Weights rounded to FP16 (11 significant bits) as well."""
+"""Weights rounded to FP16 (11 significant bits) as well, or a source that computes in bfloat16 (8)."""
 
 _COMPRESSED = {"int8": 5e-2, "int4": 3e-1}
 """Weights of 8 or 4 bits: sixteen levels are a sixteenth apart, in each of a network's layers."""

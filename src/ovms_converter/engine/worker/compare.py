@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import openvino as ov
 
 from ovms_converter.engine import death
 from ovms_converter.engine.job import ConversionJob, OutputComparison
@@ -54,7 +55,7 @@ def compare(
     recorded = [Sample(in_order(written, each), each.outputs, given=True) for each in examples.recorded]
     parts, found = [], list[Sample]()
     tolerance = tolerance_for(
-        half_precision=job.arguments.half_precision,
+        half_precision=job.arguments.half_precision or _computes_in_bfloat(written),
         weights=job.weights,
         calibrated=job.calibration_data is not None,
         asked=job.tolerance,
@@ -115,6 +116,16 @@ def _run_what_runs(
 def _listed(numbers: Sequence[int]) -> str:
     *first, last = map(str, numbers)
     return " and ".join(filter(None, (", ".join(first), last)))
+
+
+def _computes_in_bfloat(written: Written) -> bool:
+    """Whether the source rounds to 8 bits after each operation; weights alone may be of that type in any."""
+    return any(
+        output.get_element_type() == ov.Type.bf16
+        for node in ov.Core().read_model(str(written.xml)).get_ops()
+        if node.get_type_name() not in ("Constant", "Convert")
+        for output in node.outputs()
+    )
 
 
 def _batch(written: Written, sample: Sample) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
+from ovms_converter.engine.worker.bfloat import dtype_of
 from ovms_converter.engine.worker.execution import Array
 from ovms_converter.engine.worker.treatment import Treatment
 from ovms_converter.errors import RequestError
@@ -136,7 +137,7 @@ def _dtype(port: ov.Output) -> "np.dtype[np.generic]":
     if kind == ov.Type.string:
         return np.dtype(np.str_)
     try:
-        dtype: np.dtype[np.generic] = np.dtype(kind.to_dtype())
+        dtype: np.dtype[np.generic] = dtype_of(kind)
     except RuntimeError:
         problem = f"cannot hold `{_name(port)}`: numpy has no type for `{kind.get_type_name()}`"
         raise MisfitError(problem) from None

@@ -27,6 +27,7 @@ import openvino as ov
 from openvino import op
 
 from ovms_converter.engine import death
+from ovms_converter.engine.worker.bfloat import Array, as_array, as_tensor
 from ovms_converter.engine.worker.cutting import FED_PART_BYTES, Key, Part, compiled_bytes, cut, key_of
 
 __all__ = [
@@ -57,7 +58,6 @@ CPU_CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
 
 Result = TypeVar("Result")
 Tensor: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]] | ov.Tensor"
-Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
 
 _WEIGHT_CONSUMERS = frozenset({"MatMul", "Gather"})
 
@@ -150,8 +150,17 @@ class _Whole:
         self._request = core.compile_model(model, "CPU", CPU_CONFIG).create_infer_request()
 
     def run(self, inputs: Sequence[Tensor]) -> list[Array]:
-        results = self._request.infer(list(inputs))
-        return [results[index] for index in range(len(results))]
+        return _infer(self._request, inputs)
+
+
+def _infer(request: ov.InferRequest, inputs: Sequence[Tensor]) -> list[Array]:
+    kinds = [port.get_element_type() for port in request.model_inputs]
+    feed = [
+        as_tensor(value, kind) if kind == ov.Type.bf16 and not isinstance(value, ov.Tensor) else value
+        for value, kind in zip(inputs, kinds, strict=True)
+    ]
+    results = request.infer(feed)
+    return [as_array(results[at], port.get_element_type()) for at, port in enumerate(request.model_outputs)]
 
 
 class _Fed:
@@ -250,8 +259,8 @@ class _Parts:
         values: dict[Key, Tensor] = dict(zip(self._inputs, inputs, strict=True))
         for part in self._parts:
             request = self._core.compile_model(part.model, "CPU", CPU_CONFIG).create_infer_request()
-            results = request.infer([values[key] for key in part.needs])
-            values |= {key: results[index] for index, key in enumerate(part.gives)}
+            results = _infer(request, [values[key] for key in part.needs])
+            values |= dict(zip(part.gives, results, strict=True))
             uses.subtract(part.needs)
             values = {key: value for key, value in values.items() if uses[key] > 0}
         return [np.asarray(array_of(values[key])) for key in self._outputs]
@@ -263,5 +272,4 @@ def array_of(value: Tensor) -> Array:
         return value
     if value.element_type.bitwidth < 8 and value.element_type != ov.Type.boolean:
         raise RuntimeError(f"numpy has no type for `{value.element_type.get_type_name()}`")
-    array: Array = value.data
-    return array
+    return as_array(value.data, value.element_type)

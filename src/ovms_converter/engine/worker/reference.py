@@ -17,6 +17,7 @@ import openvino as ov
 
 from ovms_converter.engine.job import ConversionJob
 from ovms_converter.engine.worker import execution
+from ovms_converter.engine.worker.bfloat import as_array, as_tensor, dtype_of
 from ovms_converter.engine.worker.execution import Array
 from ovms_converter.engine.worker.exporting import export_job
 from ovms_converter.engine.worker.extras import missing_extra
@@ -111,9 +112,11 @@ def evaluate(model: ov.Model, inputs: Sequence[Array]) -> list[Array]:
     Raises RuntimeError if an operation has none.
     """
     outputs = [ov.Tensor(port.get_element_type(), ov.Shape([0])) for port in model.outputs]
-    if not model.evaluate(outputs, [ov.Tensor(value) for value in inputs]):
+    kinds = [port.get_element_type() for port in model.inputs]
+    feed = [as_tensor(value, kind) for value, kind in zip(inputs, kinds, strict=True)]
+    if not model.evaluate(outputs, feed):
         raise RuntimeError("an operation has no reference implementation")
-    return [np.array(output.data) for output in outputs]
+    return [np.array(as_array(output.data, output.element_type)) for output in outputs]
 
 
 @contextmanager
@@ -262,7 +265,7 @@ class _Interpreter:
             found = [values for name, values in inputs.items() if name in _called(port)]
             if not found:
                 raise SourceFailedError("an input of the source got no value")
-            feed.append(np.asarray(found[0].astype(port.get_element_type().to_dtype()), order="C"))
+            feed.append(np.asarray(found[0].astype(dtype_of(port.get_element_type())), order="C"))
         try:
             results = evaluate(self._model, feed)
         except NATIVE_ERRORS as error:

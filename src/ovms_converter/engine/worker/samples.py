@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import openvino as ov
 
+from ovms_converter.engine.worker.bfloat import as_tensor
 from ovms_converter.engine.worker.execution import Array, Tensor
 
 __all__ = [
@@ -155,6 +156,8 @@ def _tensor(kind: ov.Type, shape: Shape, generator: np.random.Generator, draw: D
         return np.full(shape, "a")
     if kind.is_dynamic():
         return _floats(shape, generator, draw)
+    if kind == ov.Type.bf16:
+        return as_tensor(_floats(shape, generator, draw), kind)
     tensor = ov.Tensor(kind, ov.Shape(shape))
     try:
         dtype = np.dtype(kind.to_dtype())

@@ -17,6 +17,7 @@ import numpy as np
 import openvino as ov
 
 from ovms_converter.engine import death
+from ovms_converter.engine.worker.bfloat import dtype_of
 from ovms_converter.errors import ModelError, RequestError
 from ovms_converter.optimizer.native import cause_of
 
@@ -120,7 +121,7 @@ def calibration(model: ov.Model, data: Path) -> "Iterator[dict[str, Array]]":
 def _runs(port: ov.Output, array: "Array") -> "Sequence[Array]":
     """An array cut into what the input takes at a time: its fixed batch, else one."""
     shape, name = port.get_partial_shape(), port.get_any_name()
-    array = array.astype(port.get_element_type().to_dtype())
+    array = array.astype(dtype_of(port.get_element_type()))
     if shape.rank.is_dynamic or array.ndim == len(shape) + 1:
         pieces = list(array)
     else:

@@ -16,6 +16,9 @@ def _is_wrong(node: ov.Node) -> bool:
         node.get_type_name() == "Convert"
         and node.get_input_element_type(0) == node.get_output_element_type(0)
         and node.input_value(0).get_node().get_type_name() == "Parameter"
+        and any(
+            reader.get_node().get_type_name() == "Result" for reader in node.output(0).get_target_inputs()
+        )
     )
 
 
