@@ -62,7 +62,7 @@ def test_the_output_is_reported_as_it_was_given() -> None:
         ({"input_model": "s3://b/m", "tolerance": "1", "verify": "off"}, "tolerance", "compares nothing"),
         ({"input_model": "s3://b/m", "verify_data": "d.npz", "verify": "off"}, "verify_data", "runs nothing"),
         ({"input_model": "http://host/m.onnx"}, "output_model", "http://host/m.onnx"),
-        ({"input_model": "s3://b/m", "output_model": "http://host/m"}, "output_model", "http://host/m"),
+        ({"input_model": "s3://b/m", "output_model": "runs:/1/m"}, "output_model", "runs:/1/m"),
         ({"input_model": "s3://b/m", "extra_args": "--no_such_option 1"}, None, "no_such_option"),
         (
             {"input_model": "s3://b/m", "extra_args": "--transformations_config x.json"},

@@ -19,7 +19,9 @@ from ovms_converter.storage.location import Location
 
 __all__ = ["ConversionRequest", "Given", "build_request"]
 
-_SCHEMES_OUT = ("s3", "gs", "az", "file")
+_SCHEMES_BESIDE = ("s3", "gs", "az", "file")
+"""Schemes of sources beside which versions go if no destination is given."""
+_SCHEMES_OUT = (*_SCHEMES_BESIDE, "http", "https")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_VERSION = (1 << 63) - 1
 _MEMORY = re.compile(
@@ -319,18 +321,18 @@ def _source(values: Mapping[str, Given]) -> Location:
 def _destination(values: Mapping[str, Given], source: Location) -> Location:
     if "output_model" in values:
         location = Location.parse(values["output_model"].value)
-    elif source.scheme in _SCHEMES_OUT:
+    elif source.scheme in _SCHEMES_BESIDE:
         location = source
     else:
         raise RequestError(
-            f"no output model was given, and nothing can be published at `{source}`",
-            hint="give a second location: a directory, s3://, gs:// or az://",
+            f"no output model was given, and nothing is published beside `{source}`",
+            hint="give a second location: a directory, s3://, gs://, az://, or an http(s):// that takes PUT",
             parameter="output_model",
         )
     if location.scheme not in _SCHEMES_OUT:
         raise RequestError(
             f"nothing can be published at `{location}`",
-            hint="OpenVINO Model Server reads directories, s3://, gs:// and az://",
+            hint="give a directory, s3://, gs:// or az://, or an http(s):// that takes PUT",
             parameter="output_model",
         )
     return location

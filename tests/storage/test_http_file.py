@@ -21,11 +21,9 @@ from ovms_converter.errors import (
     ConverterError,
     LocationError,
     NotFoundError,
-    RequestError,
     ResourceError,
     UnavailableError,
 )
-from ovms_converter.storage import open_destination
 from ovms_converter.storage.crc import CRC32C, CRC64NVME, Crc, Polynomial
 from ovms_converter.storage.http import HttpSource
 from ovms_converter.storage.http_retry import HttpLimits
@@ -453,14 +451,6 @@ def test_a_signature_for_a_container_serves_neighbours(server: FaultyServer) -> 
     server.pages["/d/w.data"] = Page(b"w")
     assert source(server.url("/d/m.onnx?sr=c&sig=abc")).read("w.data") == b"w"
     assert server.asked[-1].target.endswith("?sr=c&sig=abc")
-
-
-def test_http_is_no_destination() -> None:
-    url = "https://me:SECRET@host/models?sig=SECRET"
-    with pytest.raises(RequestError, match="nothing can be written to") as caught:
-        open_destination(Location.parse(url), {})
-    assert "s3://" in str(caught.value.hint)
-    assert "SECRET" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_an_url_without_a_file_is_refused(server: FaultyServer) -> None:

@@ -16,6 +16,8 @@ from ovms_converter.storage.location import Location
 __all__ = ["Layout", "check_names", "check_url", "files_ending", "model_files"]
 
 _READ_BY_OVMS = ("s3", "gs", "az", "file")
+_SYNCED_FROM = ("http", "https")
+"""Schemes of what can hold a repository for a server that reads another place."""
 _MODEL_SUFFIXES = (".xml", ".bin", ".onnx", ".pb", ".pdmodel", ".pdiparams", ".tflite")
 _PAIRS = ((".xml", ".bin"), (".onnx",), (".pdmodel", ".pdiparams"), (".pb",), (".tflite",))
 """The kinds of models that OVMS looks for in a version, in its order: endings that must all be there."""
@@ -84,6 +86,13 @@ def files_ending(version: Version, ending: str) -> list[str]:
 
 def check_url(location: Location, findings: Findings) -> bool:
     """Whether the location can be looked at; a server could not read others."""
+    if location.scheme in _SYNCED_FROM:
+        findings.warning(
+            "unreadable-url",
+            "",
+            f"OVMS reads no `{location.scheme}` URL, only a copy elsewhere: `{location}`",
+        )
+        return True
     if location.scheme not in _READ_BY_OVMS:
         findings.error("unreadable-url", "", f"OVMS reads no `{location.scheme}` URL: `{location}`")
         return False

@@ -57,7 +57,7 @@ def _run(request: ConversionRequest, environ: Mapping[str, str], tell: Telling) 
     if known := known_by_store(wish, repository, acquisition):
         number = known.version.number
         tell.info(f"nothing was read: by their ETags the source's files are those of version {number}")
-        return outcome_of_version(*known, request.output.text, tell.seconds)
+        return outcome_of_version(*known, request.output.reported, tell.seconds)
 
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ovms-converter-")))
@@ -80,7 +80,7 @@ def _run(request: ConversionRequest, environ: Mapping[str, str], tell: Telling) 
         operations = pool.submit(source_operations, model, tree)
         known = known_by_bytes(wish, repository, model, source_files.result)
         if known and is_verified_enough(known, wish):
-            return outcome_of_version(*known, request.output.text, tell.seconds)
+            return outcome_of_version(*known, request.output.reported, tell.seconds)
 
         # convert, verify
         result = Result(request, destination, work, stack)

@@ -90,7 +90,7 @@ def _outcome_of_found(
 ) -> Outcome:
     """A version was there already, and has perhaps just passed a stronger verification than its own."""
     return replace(
-        outcome_of_version(*found, wish.request.output.text, tell.seconds),
+        outcome_of_version(*found, wish.request.output.reported, tell.seconds),
         checked_again=not is_verified_enough(found, wish),
         verified=record["verification"],
         notes=made.notes,
@@ -105,7 +105,7 @@ def _outcome_of_new(
     """A version was written, or would be; `sizes` are the bytes of its files by name."""
     converted = made.converted
     return Outcome(
-        url=wish.request.output.text,
+        url=wish.request.output.reported,
         version=published.number,
         published=published.written,
         source_format=made.model.format,

@@ -53,6 +53,8 @@ class Telling:
         wanted = os.environ.get("TMPDIR")
         if wanted and not work.is_relative_to(Path(wanted).absolute()):
             self.warn(f"`TMPDIR` is `{wanted}`, where no file can be written: `{work.parent}` is used")
+        if self._request.output.scheme in ("http", "https"):
+            self.info("OVMS reads no http(s) URL: what is published there has to be copied to where it reads")
         arguments = self._request.arguments
         if arguments.without_effect:
             self.info(f"accepted without an effect: {', '.join(arguments.without_effect)}")

@@ -22,7 +22,10 @@ def serve_command(location: Location, name: str, version: int | None, minimum: s
 
     `version` is the one to serve, None for the newest; `minimum` the oldest release that reads it, or "".
     """
-    if location.is_remote:
+    if location.scheme in ("http", "https"):
+        path = f"/models/{name}"  # a server reads no such URL, only a copy of what is there
+        access = f'-v "$PWD"/{shlex.quote(f"{name}:{path}:ro")}'
+    elif location.is_remote:
         access = _CREDENTIALS.get(location.scheme, "")
         # What follows a question mark may be a signature.
         path = f"{location.scheme}://{location.container}/{location.path.partition('?')[0]}"

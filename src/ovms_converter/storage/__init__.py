@@ -53,7 +53,7 @@ def open_destination(
     if not hasattr(module, "open_destination"):
         raise RequestError(
             f"nothing can be written to `{location}`: `{location.scheme}` is only read",
-            hint="give a destination with `s3://`, `gs://`, `az://` or a local path",
+            hint="give a destination with `s3://`, `gs://`, `az://`, `http(s)://` or a local path",
             parameter="output_model",
         )
     if (

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ovms_converter.errors import (
     AccessDeniedError,
@@ -25,7 +26,10 @@ from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.index_page import walk
 from ovms_converter.storage.location import Location, why_unsafe
 
-__all__ = ["HttpSource", "fetch_all", "open_source"]
+if TYPE_CHECKING:
+    from ovms_converter.storage.http_destination import HttpDestination
+
+__all__ = ["HttpSource", "fetch_all", "open_destination", "open_source"]
 
 _PAGE_BYTES = 16 << 20
 
@@ -33,6 +37,13 @@ _PAGE_BYTES = 16 << 20
 def open_source(location: Location, environ: Mapping[str, str]) -> "HttpSource":
     """A source for an http(s) URL. Raises `RequestError` where the URL or a setting cannot be used."""
     return HttpSource(location, environ)
+
+
+def open_destination(location: Location, environ: Mapping[str, str]) -> "HttpDestination":
+    """A destination for an http(s) URL. Raises `RequestError` where the URL or a setting cannot be used."""
+    from ovms_converter.storage.http_destination import HttpDestination
+
+    return HttpDestination(location, environ)
 
 
 class HttpSource:

@@ -7,7 +7,7 @@ what a converter of models needs.
 import contextlib
 import json
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -28,11 +28,12 @@ from ovms_converter.storage.http_url import HttpUrl
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["Answer", "HttpClient", "Refused", "extra_headers", "told"]
+__all__ = ["WORTH_ANOTHER_TRY", "Answer", "HttpClient", "Refused", "extra_headers", "told"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
-_WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""What a server answers that may be able to do it a little later."""
 _CHUNK = 256 << 10
 _SNIPPET = 2048
 
@@ -152,14 +153,10 @@ class HttpClient:
         home = url.origin
         secrets: Mapping[str, str] = {} if secret_headers is None else secret_headers
         for _ in range(_MAX_REDIRECTS + 1):
-            sent = {"user-agent": f"ovms-converter/{__version__}", "accept-encoding": "identity", **headers}
-            sent.update(secrets)
-            if url.authorization and "authorization" not in sent:
-                sent["authorization"] = url.authorization
-            response = self._send(method, url, sent, body)
+            response = self.send(method, url, {**headers, **secrets}, body)
             answer_headers = {name.lower(): value for name, value in response.headers.items()}
             if response.status not in _REDIRECTS or "location" not in answer_headers:
-                with_credentials = "authorization" in sent or bool(secrets)
+                with_credentials = bool(url.authorization or secrets) or "authorization" in headers
                 return self._judged(url, response, answer_headers, credentials_sent=with_credentials)
             response.close()
             url = _followed(url, answer_headers["location"])
@@ -180,7 +177,7 @@ class HttpClient:
             self._live.add(response)
             return Answer(url, response.status, headers, response)
         snippet, reason = _start_of(response), response.reason or ""
-        if response.status in _WORTH_ANOTHER_TRY:
+        if response.status in WORTH_ANOTHER_TRY:
             raise Broken(f"the server answers {response.status} {reason}".strip(), retry_after(headers))
         raise Refused(url, response.status, reason, snippet, credentials_sent=credentials_sent)
 
@@ -215,17 +212,24 @@ class HttpClient:
             with contextlib.suppress(OSError, ValueError, RuntimeError):
                 response.shutdown()
 
-    def _send(
-        self, method: str, url: HttpUrl, headers: Mapping[str, str], body: bytes | None
+    def send(
+        self, method: str, url: HttpUrl, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None
     ) -> "BaseHTTPResponse":
+        """One request, with the password of `url` unless the headers authorize it; nothing is followed.
+
+        Raises `Broken`, `LocationError` for a certificate that is not trusted, `RequestError`.
+        """
         import urllib3
         from urllib3 import exceptions
 
+        sent = {"user-agent": f"ovms-converter/{__version__}", "accept-encoding": "identity", **headers}
+        if url.authorization and "authorization" not in sent:
+            sent["authorization"] = url.authorization
         try:
             return self._connections.pool(url).request(
                 method,
                 url.target,
-                headers=headers,
+                headers=sent,
                 body=body,
                 redirect=False,
                 preload_content=False,

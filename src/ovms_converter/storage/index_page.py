@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ovms_converter.errors import LocationError
 from ovms_converter.storage.http_url import HttpUrl, decoded_name
 
-__all__ = ["IndexLimits", "Link", "links_of", "walk"]
+__all__ = ["IndexLimits", "Link", "endless", "links_of", "walk"]
 
 _HEADINGS = frozenset({"title", "h1", "h2"})
 _SAYS_SO = re.compile(r"\b(?:index of|directory listing)\b", re.IGNORECASE)
@@ -67,11 +67,7 @@ def walk(
     while waiting:
         prefix, url = waiting.pop()
         if prefix.count("/") > limits.depth or len(seen) >= limits.pages or len(files) > limits.files:
-            raise LocationError(
-                f"the directory `{root}` does not end: it has over {limits.depth} levels, {limits.pages} "
-                f"directories or {limits.files} files",
-                hint="give the URL of the model's own directory; a link in it may lead back up",
-            )
+            raise endless(root, limits)
         final, html = get_page(url)
         if final.origin != root.origin or not final.path.startswith(root.path):
             raise LocationError(f"`{url}` leads out of the directory `{root}`, to `{final}`")
@@ -91,6 +87,15 @@ def walk(
             else:
                 files[prefix + link.name] = target
     return dict(sorted(files.items()))
+
+
+def endless(root: HttpUrl, limits: IndexLimits) -> LocationError:
+    """The error for a directory in which there is more than the limits say."""
+    return LocationError(
+        f"the directory `{root}` does not end: it has over {limits.depth} levels, {limits.pages} "
+        f"directories or {limits.files} files",
+        hint="give the URL of the model's own directory; a link in it may lead back up",
+    )
 
 
 def _link(href: str, page: HttpUrl) -> Link | None:

@@ -163,6 +163,11 @@ class Location:
         own = self.path.rstrip("/")
         return not own or other.path.rstrip("/") == own or other.path.startswith(f"{own}/")
 
+    @property
+    def reported(self) -> str:
+        """What the next step is told: the text as given, of http without user name, password and query."""
+        return str(self) if self.scheme in ("http", "https") else self.text
+
     def __str__(self) -> str:
         """The text without user name, password and query."""
         return self.text if self.scheme == "file" else _redacted(self.text)
