@@ -82,7 +82,7 @@ def test_the_graph_tells_the_ends_where_no_record_does(tmp_path: Path) -> None:
 def test_a_graph_outside_a_version_is_told_as_a_source(tmp_path: Path) -> None:
     (tmp_path / "net.xml").write_text(GRAPH)
     found = look(tmp_path)
-    assert [str(report.spec) for report in found.inputs] == ["x f32 [?,3]"]
+    assert [str(report.spec) for report in found.inputs] == ["x float32 [?,3]"]
     assert found.convertible
     assert found.command[:2] == ("ovms-converter", "convert")
 
