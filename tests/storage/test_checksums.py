@@ -1,19 +1,22 @@
 """Checksums as stores tell them: which are taken for one, and what bytes fit them."""
 
+import asyncio
 import base64
 import hashlib
 import subprocess
 import sys
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovms_converter.storage.base import Entry
 from ovms_converter.storage.checksums import ALGORITHMS, Checksum, Digests
 from ovms_converter.storage.crc import CRC32C, CRC64NVME, Crc
-from ovms_converter.storage.witness import Told, told_checksums
+from ovms_converter.storage.witness import Told, Witness, told_checksums
 
 
 def crc(polynomial: object, data: bytes) -> bytes:
@@ -133,3 +136,20 @@ def test_numpy_is_loaded_for_what_needs_it(algorithm: str, loads: bool) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == f"{loads}\n"
+
+
+def test_a_store_that_tells_nothing_is_asked_for_large_objects_alone() -> None:
+    asked: list[str] = []
+
+    async def silent(key: str, entry: Entry, part: int | None) -> Mapping[str, str]:
+        asked.append(key)
+        return {}
+
+    async def ask_for_all() -> None:
+        witness = Witness(silent)
+        for number in range(20):
+            assert await witness.checksum(f"small{number}", Entry("small", 1 << 20, '"a"')) is None
+        assert await witness.checksum("large", Entry("large", 1 << 30, '"a"')) is None
+
+    asyncio.run(ask_for_all())
+    assert asked == ["small0", "small1", "large"]

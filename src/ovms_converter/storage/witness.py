@@ -42,6 +42,11 @@ _OWN_KEYS = (
 _PARTS_AT_ONCE = 8
 _MOST_PARTS = 10_000
 """Amazon's own limit."""
+_ENOUGH = 2
+"""After so many objects of which a store tells nothing, it is asked for large ones alone: each question of a
+small one would cost as much as the object.
+"""
+_LARGE = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -95,11 +100,16 @@ class Witness:
 
     def __init__(self, head: Head) -> None:
         self._head = head
+        self._silences = 0
 
     async def checksum(self, key: str, entry: Entry) -> Checksum | None:
         """The checksum of an object that costs the least, None if the store tells none."""
+        if self._silences >= _ENOUGH and (entry.size or 0) < _LARGE:
+            return None
         headers = await self._head(key, entry, None)
-        return await self._checksum(key, entry, headers) if headers else None
+        found = await self._checksum(key, entry, headers) if headers else None
+        self._silences += found is None
+        return found
 
     async def confirmed(self, key: str, entry: Entry, checksum: Checksum) -> Checksum | None:
         """The checksum of an object that bytes do not fit: the one that was taken for it, or what was meant.
