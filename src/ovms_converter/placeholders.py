@@ -28,7 +28,9 @@ def placeholder_in(text: str) -> str | None:
 def advice(placeholder: str) -> str:
     """Who should have filled it in."""
     if placeholder.startswith("{{"):
-        return "no workflow filled it in: check the name; FuseML wants one space inside the braces: `{{ name }}`"
+        return (
+            "no workflow filled it in: check the name; FuseML wants one space inside the braces: `{{ name }}`"
+        )
     if placeholder.startswith("$("):
         return "Tekton and Kubernetes leave what they do not know: declare the parameter, result or variable"
     return "no shell filled it in: write the value itself"
