@@ -9,8 +9,9 @@ from typing import Protocol
 
 import pytest
 
+from links import set_outrun
 from ovms_converter.errors import UnavailableError
-from ovms_converter.storage import large_file, open_destination, open_source
+from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Destination, Source
 from ovms_converter.storage.location import Location
 from proxy import Fault, Proxy, running_proxy
@@ -32,7 +33,7 @@ class Bucket(Protocol):
 @pytest.fixture(params=["s3", "gcs", "google", "azure"])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """Each of the stores in turn, so slow that digests are taken while the bytes pass."""
-    monkeypatch.setattr(large_file, "OUTRUNS", float("inf"))
+    set_outrun(monkeypatch, outrun=False)
     found: Bucket = request.getfixturevalue(request.param)
     return found
 
@@ -109,6 +110,32 @@ def test_a_bit_that_flips_on_the_way_there_is_no_version(
     else:
         with pytest.raises(UnavailableError, match="was stored with other bytes than were sent"):
             found.publish("1", files, nothing)
+        assert bucket.keys("out/") == []
+    assert proxy.fault.happened == 1
+
+
+def test_a_bit_of_one_of_many_files_that_flips_on_the_way_there_is_no_version(
+    bucket: Bucket, proxy: Proxy, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """As above; but of many files a listing tells the ETags."""
+    for number in range(30):
+        (tmp_path / f"small-{number}").write_bytes(os.urandom(1000))
+    small = {path.name: path for path in tmp_path.glob("small-*")}
+    many = {
+        "conversion.json": files["conversion.json"],
+        **small,
+        "m.bin": files["m.bin"],
+        "m.xml": files["m.xml"],
+    }
+    method = b"POST" if isinstance(bucket, GcsBucket) else b"PUT"
+    proxy.fault = Fault("flip-sent", after=MIB, method=method)
+    found = destination(bucket, proxy)
+    if bucket.url().startswith("az:"):
+        found.publish("1", many, nothing)
+        assert bucket.get("out/1/m.bin") == files["m.bin"].read_bytes()
+    else:
+        with pytest.raises(UnavailableError, match=r"m.bin` was stored with other bytes than were sent"):
+            found.publish("1", many, nothing)
         assert bucket.keys("out/") == []
     assert proxy.fault.happened == 1
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from links import set_outrun
 from ovms_converter.errors import AlreadyExistsError, UnavailableError
-from ovms_converter.storage import large_file, open_destination, open_source
+from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Destination, Source
 from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.location import Location
@@ -25,7 +26,7 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def digests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast this machine is, the digest is taken while the bytes pass, and compared in these tests."""
-    monkeypatch.setattr(large_file, "OUTRUNS", float("inf"))
+    set_outrun(monkeypatch, outrun=False)
 
 
 @pytest.fixture

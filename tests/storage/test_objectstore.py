@@ -8,9 +8,10 @@ from typing import Protocol
 
 import pytest
 
+from links import set_outrun
 from ovms_converter.errors import AccessDeniedError, LocationError, NotFoundError, UnavailableError
 from ovms_converter.record import hashed
-from ovms_converter.storage import large_file, open_destination, open_source
+from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Listing, Progress, Source
 from ovms_converter.storage.location import Location
 from servers import S3Bucket, S3Server
@@ -19,7 +20,7 @@ from servers import S3Bucket, S3Server
 @pytest.fixture(autouse=True)
 def digests_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast this machine is, the digest is taken while the bytes pass, and compared in these tests."""
-    monkeypatch.setattr(large_file, "OUTRUNS", float("inf"))
+    set_outrun(monkeypatch, outrun=False)
 
 
 class Bucket(Protocol):
@@ -153,16 +154,19 @@ def test_many_files_arrive(s3: S3Bucket, tmp_path: Path) -> None:
 def test_a_digest_that_would_hold_up_a_fast_link_is_taken_later(
     s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not that of a small file, nor where the store has one to compare with."""
+    """Of a large file or a small one; not where the store has a digest to compare with."""
     data = os.urandom(1 << 20) * 20
     s3.put_in_parts("m/parts", data, 5 << 20)
     s3.put("m/one-part", data)
+    s3.put_in_parts("m/small-parts", b"12", 5 << 20)
     s3.put("m/small", b"1")
-    monkeypatch.setattr(large_file, "OUTRUNS", 0)
-    tree = opened(s3.url("m"), s3.environ()).fetch(["parts", "one-part", "small"], tmp_path, nothing)
-    whole = hashlib.sha256(data).hexdigest()
-    assert [file.sha256 for file in tree.files] == [None, whole, hashlib.sha256(b"1").hexdigest()]
-    assert [file.sha256 for file in hashed(tree)[:2]] == [whole, whole]
+    set_outrun(monkeypatch, outrun=True)
+    tree = opened(s3.url("m"), s3.environ()).fetch(
+        ["parts", "one-part", "small-parts", "small"], tmp_path, nothing
+    )
+    digests = [hashlib.sha256(each).hexdigest() for each in (data, data, b"12", b"1")]
+    assert [file.sha256 for file in tree.files] == [None, digests[1], None, digests[3]]
+    assert [file.sha256 for file in hashed(tree)] == digests
     assert (tmp_path / "parts").read_bytes() == data
 
 

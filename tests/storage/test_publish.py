@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from ovms_converter.errors import (
 )
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.az_bucket import AzureContainer
-from ovms_converter.storage.base import Destination, Source
+from ovms_converter.storage.base import Destination, Entry, Source
 from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.gcs_json import JsonBucket
 from ovms_converter.storage.location import Location
@@ -67,6 +68,76 @@ def test_a_version_is_published_whole(bucket: Bucket, files: dict[str, Path]) ->
         ("1/m.xml", 6),
     ]
     assert found.read("1/m.xml") == b"<net/>"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> dict[str, Path]:
+    """A version of so many files that a listing tells of them."""
+    (tmp_path / "many").mkdir()
+    files = {f"f{number:02}": tmp_path / "many" / f"f{number:02}" for number in range(40)}
+    for number, path in enumerate(files.values()):
+        path.write_bytes(os.urandom(1 + number))
+    return files
+
+
+def asked_by_name(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of objects that are asked for by name from now on."""
+    asked: list[str] = []
+    for kind in (ObstoreBucket, JsonBucket, AzureContainer):
+        original = kind.head
+
+        async def head(self: Any, key: str, original: Any = original) -> Any:
+            asked.append(key)
+            return await original(self, key)
+
+        monkeypatch.setattr(kind, "head", head)
+    return asked
+
+
+def test_many_files_are_seen_there_by_one_listing(
+    bucket: Bucket, many: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_by_name(monkeypatch)
+    destination(bucket.url("ovms"), bucket.environ()).publish("1", many, nothing)
+    assert set(asked) == {"ovms/1/f00", "ovms/1/f39"}
+    for name, path in many.items():
+        assert bucket.get(f"ovms/1/{name}") == path.read_bytes()
+
+
+def test_what_a_listing_does_not_tell_yet_is_asked_for(
+    s3: S3Bucket, many: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing may be late: then a file is not there, or as it was before."""
+    asked = asked_by_name(monkeypatch)
+    original = ObstoreBucket.list
+
+    async def late(self: ObstoreBucket, prefix: str) -> list[Entry]:
+        entries = await original(self, prefix)
+        return [
+            replace(each, size=0) if each.path.endswith("f03") else each
+            for each in entries
+            if "f07" not in each.path
+        ]
+
+    monkeypatch.setattr(ObstoreBucket, "list", late)
+    destination(s3.url("ovms"), s3.environ()).publish("1", many, nothing)
+    assert set(asked) == {f"ovms/1/f{number}" for number in ("00", "03", "07", "39")}
+    assert len(s3.keys()) == 40
+
+
+def test_one_of_many_that_is_removed_meanwhile_is_no_version(
+    s3: S3Bucket, many: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ObstoreBucket.list
+
+    async def later(self: ObstoreBucket, prefix: str) -> list[Entry]:
+        s3.delete("ovms/1/f07")
+        return await original(self, prefix)
+
+    monkeypatch.setattr(ObstoreBucket, "list", later)
+    with pytest.raises(AlreadyExistsError, match="f07` was removed as soon as it was stored"):
+        destination(s3.url("ovms"), s3.environ()).publish("1", many, nothing)
+    assert s3.keys() == []
 
 
 def test_a_version_that_exists_is_never_touched(bucket: Bucket, files: dict[str, Path]) -> None:

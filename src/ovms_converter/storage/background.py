@@ -5,12 +5,12 @@ once; and several side by side.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ovms_converter.storage.native_threads import rest_before_exit
 
-__all__ = ["all_of", "in_thread", "run"]
+__all__ = ["Budget", "all_of", "in_thread", "run"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -109,3 +109,24 @@ async def all_of(jobs: Sequence[Coroutine[Any, Any, Any]]) -> None:
         for unfinished in tasks:
             unfinished.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Budget:
+    """So many bytes and no more are held at once; whoever wants some waits in line."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._condition = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def of(self, size: int) -> AsyncIterator[None]:
+        """Hold `size` bytes of the budget for the block."""
+        async with self._condition:
+            await self._condition.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            async with self._condition:
+                self._free += size
+                self._condition.notify_all()

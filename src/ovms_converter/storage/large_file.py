@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias
 
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import CHUNK, Bucket
@@ -19,7 +20,7 @@ from ovms_converter.storage.disk import write_at
 from ovms_converter.storage.receiving import Segment, Sink, Wanted, receive
 from ovms_converter.storage.store_errors import RangeIgnoredError
 
-__all__ = ["STREAMS", "LargeFile"]
+__all__ = ["STREAMS", "Ask", "LargeFile"]
 
 STREAMS = 8
 """Connections for large files, all together."""
@@ -43,6 +44,9 @@ HASH_STEP = 4 << 20
 NEAR = 16 << 20
 """Bytes of a large file that are still held when their digest is due; what is further on is read again."""
 _READ = 1 << 20
+
+Ask: TypeAlias = Callable[[], Awaitable[Checksum | None]]
+"""Asks a store what it tells of the bytes of one object."""
 
 
 class LargeFile:
@@ -87,32 +91,38 @@ class LargeFile:
             await asyncio.gather(*running, return_exceptions=True)
             self._writers.shutdown()
 
-    async def follow(self, asked: Awaitable[Checksum | None]) -> Digests:
-        """Take the digests of what lies whole from the beginning, until all does; `asked` is what the store
-        tells of the bytes.
+    async def follow(self, ask: Ask) -> Digests:
+        """Take the digests of what lies whole from the beginning, until all does; `ask` asks the store what
+        it tells of the bytes.
 
         If they come so fast that the processor is what limits, the SHA-256, which is compared with nothing,
         waits until somebody needs it: the file is still in memory then. Not beside a digest that is as slow.
         """
         loop = asyncio.get_running_loop()
+        await self._reaches(HASH_STEP)
+        # Seen before the question is asked: on a machine with few processors it would slow the bytes down.
+        outrun = self._outruns_digests()
         # What the first of a kind loads would hold up the loop.
-        digests = await loop.run_in_executor(None, Digests, await asked)
+        digests = await loop.run_in_executor(None, Digests, await ask())
+        if outrun and digests.is_fast_without_sha256:
+            digests.leave_sha256()
+            if not digests.checksum:
+                self._holds = False
+                self._near.clear()
+                return digests
         position = 0
         while position < self._wanted.size:
-            ready = self._frontier()
-            if ready - position >= HASH_STEP or ready == self._wanted.size:
-                if not position and digests.is_fast_without_sha256 and self._outruns_digests():
-                    digests.leave_sha256()
-                    if not digests.checksum:
-                        self._holds = False
-                        self._near.clear()
-                        return digests
-                await loop.run_in_executor(None, self._digest, digests, position, ready)
-                position = ready
-            else:
-                self._moved.clear()
-                await self._moved.wait()
+            ready = await self._reaches(position + HASH_STEP)
+            await loop.run_in_executor(None, self._digest, digests, position, ready)
+            position = ready
         return digests
+
+    async def _reaches(self, offset: int) -> int:
+        """Wait until all bytes before an offset, or before the file's end, are there; how many are."""
+        while (ready := self._frontier()) < min(offset, self._wanted.size):
+            self._moved.clear()
+            await self._moved.wait()
+        return ready
 
     def _digest(self, digests: Digests, start: int, end: int) -> None:
         """Take the digests of the bytes from `start` to before `end`, all of which are written."""

@@ -6,8 +6,7 @@ large: nothing is sent.
 
 import asyncio
 import contextlib
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +19,7 @@ from ovms_converter.errors import (
     UnavailableError,
 )
 from ovms_converter.storage import background
+from ovms_converter.storage.background import Budget, all_of
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import PART, Bucket
 from ovms_converter.storage.checksums import Checksum
@@ -33,6 +33,9 @@ UPLOAD_TRIES = 3
 CLEAN_UP_SECONDS = 10
 STOPPED_SECONDS = 1
 """The same for who was told to end: a person waits, or a cluster that kills before long."""
+FILES_AT_ONCE = 16
+MEMORY = 8 * PART
+"""Bytes of small files that may be held at once."""
 IN_MEMORY = 32 << 20
 """Up to this size a file is stored by one request, which is what a condition needs."""
 
@@ -63,6 +66,10 @@ class Publication:
         self._location = location
         self._original = original
         self._written: list[str] = []
+        self._compared: dict[str, Checksum | None] = {}
+        """Files whose checksum is compared once they are stored → that of what was sent; of one that was sent
+        by one request it is taken then.
+        """
         self._large = asyncio.Semaphore(1)
 
     async def run(self) -> None:
@@ -72,15 +79,34 @@ class Publication:
         keys = list(self._keys)
         for key in keys[:1]:
             await self._store(key, only_if_absent=True)
-        small = asyncio.Semaphore(8)
-
-        async def between(key: str) -> None:
-            async with small:
-                await self._store(key, only_if_absent=False)
-
-        await background.all_of([between(key) for key in keys[1:-1]])
+            await self._see(key)
+        await self._fill(keys[1:-1])
         for key in keys[1:][-1:]:
             await self._store(key, only_if_absent=True)
+            await self._see(key)
+
+    async def _fill(self, keys: Sequence[str]) -> None:
+        """Store the files between the first and the last. Of many, one listing tells what HEADs would."""
+        at_once = asyncio.Semaphore(FILES_AT_ONCE)
+        many = len(keys) > FILES_AT_ONCE
+        memory = Budget(MEMORY)
+
+        async def stored(key: str) -> None:
+            async with at_once, memory.of(min(PART, self._keys[key].stat().st_size)):
+                await self._store(key, only_if_absent=False)
+                if not many:
+                    await self._see(key)
+
+        await all_of([stored(key) for key in keys])
+        if not many:
+            return
+        listed = {entry.path: entry for entry in await self._bucket.list(self._prefix)}
+
+        async def seen(key: str) -> None:
+            async with at_once:
+                await self._see(key, listed.get(key))
+
+        await all_of([seen(key) for key in keys])
 
     def clean_up(self, error: BaseException) -> None:
         """Take back what was written, as far as the store lets us: without its last file no server loads it
@@ -100,25 +126,28 @@ class Publication:
             background.run(lambda: asyncio.wait_for(remove(), seconds))
 
     async def _store(self, key: str, *, only_if_absent: bool) -> None:
-        """Store one file and see that it is there whole."""
+        """Store one file."""
         path = self._keys[key]
         size = path.stat().st_size
-        data: bytes | None = None
-        sent: Checksum | None = None
         if size <= (IN_MEMORY if only_if_absent else PART):
-            data = path.read_bytes()
-            sent = Checksum("MD5", hashlib.md5(data, usedforsecurity=False).digest())
-            await self._store_small(key, data, only_if_absent=only_if_absent)
+            await self._store_small(key, path.read_bytes(), only_if_absent=only_if_absent)
             self._progress(size)
-        else:
-            if only_if_absent and await self._bucket.head(key):
-                raise AlreadyExistsError(f"`{self._bucket.names.bucket}/{key}` exists already")
-            async with self._large:
-                original = self._original(path)
-                if not original or not await self._copied(original, key):
-                    digest = await self._store_large(key, path)
-                    sent = Checksum("MD5", bytes.fromhex(digest)) if digest else None
-        stored = await self._bucket.head(key)
+            self._compared[key] = None
+            return
+        if only_if_absent and await self._bucket.head(key):
+            raise AlreadyExistsError(f"`{self._bucket.names.bucket}/{key}` exists already")
+        async with self._large:
+            original = self._original(path)
+            if (not original or not await self._copied(original, key)) and (
+                digest := await self._store_large(key, path)
+            ):
+                self._compared[key] = Checksum("MD5", bytes.fromhex(digest))
+
+    async def _see(self, key: str, listed: Entry | None = None) -> None:
+        """See that one file is there whole, as it was `listed` if that is so, else as the store says now."""
+        path = self._keys[key]
+        size = path.stat().st_size
+        stored = listed if listed and listed.size == size else await self._bucket.head(key)
         if stored is None:
             raise _ClaimLostError(
                 f"`{self._bucket.names.bucket}/{key}` was removed as soon as it was stored",
@@ -129,22 +158,28 @@ class Publication:
                 f"`{self._bucket.names.bucket}/{key}` was stored with {size:,} bytes and has {stored.size}",
                 hint="another program may write there; try again",
             )
-        told = await self._bucket.checksum(key, stored) if sent else None
-        agrees = not told or not sent or _agree(told, sent, data)
-        if told and not agrees and not await self._is_as_sent(key, stored, told, data):
+        told = await self._bucket.checksum(key, stored) if key in self._compared else None
+        if told and not await self._is_as_sent(key, stored, told):
             raise UnavailableError(
                 f"`{self._bucket.names.bucket}/{key}` was stored with other bytes than were sent",
                 hint="something on the way changes them; try again",
             )
 
-    async def _is_as_sent(self, key: str, stored: Entry, told: Checksum, data: bytes | None) -> bool:
-        """Whether a store that tells another checksum means no such thing; if it does not tell what it means,
-        the object is read once more.
+    async def _is_as_sent(self, key: str, stored: Entry, told: Checksum) -> bool:
+        """Whether nothing that a store tells speaks against what was sent; of a large file, only the same
+        kind of checksum can.
+
+        A store may tell another checksum and mean no such thing; if it does not tell what it means, the
+        object is read once more.
         """
-        if data is None:
-            return False
+        sent = self._compared[key]
+        if sent:
+            return told.algorithm != sent.algorithm or told == sent
+        path = self._keys[key]
+        if await asyncio.to_thread(told.fits_file, path):
+            return True
         meant = await self._bucket.confirmed(key, stored, told)
-        return meant.fits(data) if meant else await self._holds(key, data)
+        return meant.fits_file(path) if meant else await self._holds(key, path.read_bytes())
 
     async def _store_small(self, key: str, data: bytes, *, only_if_absent: bool) -> None:
         """One request, repeated if no answer came; an object of ours that such a request left is no
@@ -228,10 +263,3 @@ class Publication:
     def _note(self, key: str) -> None:
         if key not in self._written:
             self._written.append(key)
-
-
-def _agree(told: Checksum, sent: Checksum, data: bytes | None) -> bool:
-    """Whether what a store tells speaks not against what was sent; of a large file only the same kind can."""
-    if told.algorithm == sent.algorithm:
-        return told == sent
-    return data is None or told.fits(data)

@@ -13,17 +13,17 @@ several help.
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ovms_converter.errors import UnavailableError
-from ovms_converter.storage.background import all_of
+from ovms_converter.storage.background import Budget, all_of
 from ovms_converter.storage.base import FetchedFile, Progress
 from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.checksums import Checksum, Digests
 from ovms_converter.storage.disk import write_at
-from ovms_converter.storage.large_file import STREAMS, LargeFile
+from ovms_converter.storage.large_file import STREAMS, Ask, LargeFile
 from ovms_converter.storage.receiving import Wanted, received
 from ovms_converter.storage.store_errors import changed
 
@@ -33,6 +33,12 @@ SMALL = 8 << 20
 FILES_AT_ONCE = 24
 MEMORY = 48 << 20
 """Bytes of small files that may be held at once."""
+QUESTIONS_AT_ONCE = 8
+"""About checksums."""
+OUTRUNS = 150_000_000
+"""Bytes a second of small files from which on their SHA-256 is left for later, as that of a large one: to
+take it here holds up the next answers.
+"""
 
 
 class Download:
@@ -44,8 +50,11 @@ class Download:
         self._progress = progress
         self._files = asyncio.Semaphore(FILES_AT_ONCE)
         self._streams = asyncio.Semaphore(STREAMS)
-        self._memory = _Budget(MEMORY)
+        self._questions = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        self._memory = Budget(MEMORY)
         self._made: set[Path] = set()
+        self._through = 0
+        self._begun = time.monotonic()
 
     async def run(self, files: Sequence[Wanted]) -> tuple[FetchedFile, ...]:
         """Bring all files and return them in the order given."""
@@ -60,11 +69,12 @@ class Download:
 
     async def _checked(self, wanted: Wanted) -> FetchedFile:
         """Bring one file; the store tells meanwhile what is to be compared with it."""
-        asked = asyncio.ensure_future(self._bucket.checksum(wanted.key, wanted.entry))
-        try:
-            digests = await self._bring(wanted, self._progress, asked)
-        finally:
-            asked.cancel()
+
+        async def ask() -> Checksum | None:
+            async with self._questions:
+                return await self._bucket.checksum(wanted.key, wanted.entry)
+
+        digests = await self._bring(wanted, self._progress, ask)
         if digests.checksum and not digests.fits:
             digests = await self._mended(wanted, digests, digests.checksum)
         return FetchedFile(wanted.path, wanted.size, digests.sha256)
@@ -83,8 +93,10 @@ class Download:
             checksum = meant
             if await asyncio.to_thread(meant.fits_file, self._directory / wanted.path):
                 return digests
-        known: asyncio.Future[Checksum | None] = asyncio.get_running_loop().create_future()
-        known.set_result(checksum)
+
+        async def known() -> Checksum | None:
+            return checksum
+
         again = await self._bring(wanted, _unheard, known)
         # The same bytes twice: what is told may be no checksum. Other bytes: the way here changes them.
         if again.fits or (not meant and again.taken == digests.taken):
@@ -94,34 +106,40 @@ class Download:
             hint="try again; if it stays so, the object or a proxy on the way is at fault",
         )
 
-    async def _bring(
-        self, wanted: Wanted, progress: Progress, asked: asyncio.Future[Checksum | None]
-    ) -> Digests:
-        """Bring one file, whose checksum is being `asked` for."""
+    async def _bring(self, wanted: Wanted, progress: Progress, ask: Ask) -> Digests:
+        """Bring one file; `ask` asks for its checksum."""
         target = self._directory / wanted.path
         if target.parent not in self._made:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(target.parent)
         with _opened(target) as handle:
             if wanted.size > SMALL:
-                return await self._large(wanted, handle, progress, asked)
+                return await self._large(wanted, handle, progress, ask)
             async with self._memory.of(wanted.size):
-                data = await received(self._bucket, wanted, 0, wanted.size)
-                progress(len(data))
-                write_at(handle, data, 0)
-                digests = Digests(await asked)
-                digests.update(data)
+                return await self._small(wanted, handle, progress, ask)
+
+    async def _small(self, wanted: Wanted, handle: int, progress: Progress, ask: Ask) -> Digests:
+        asked = asyncio.ensure_future(ask())
+        try:
+            data = await received(self._bucket, wanted, 0, wanted.size)
+            progress(len(data))
+            write_at(handle, data, 0)
+            digests = Digests(await asked)
+        finally:
+            asked.cancel()
+        self._through += len(data)
+        if digests.is_fast_without_sha256 and self._through > OUTRUNS * (time.monotonic() - self._begun):
+            digests.leave_sha256()
+        digests.update(data)
         return digests
 
-    async def _large(
-        self, wanted: Wanted, handle: int, progress: Progress, asked: asyncio.Future[Checksum | None]
-    ) -> Digests:
+    async def _large(self, wanted: Wanted, handle: int, progress: Progress, ask: Ask) -> Digests:
         os.ftruncate(handle, wanted.size)
         large = LargeFile(self._bucket, wanted, handle, progress, self._streams)
         taken: list[Digests] = []
 
         async def follow() -> None:
-            taken.append(await large.follow(asked))
+            taken.append(await large.follow(ask))
 
         await all_of([follow(), large.bring()])
         return taken[0]
@@ -129,27 +147,6 @@ class Download:
 
 def _unheard(count: int) -> None:
     """The progress of what is brought a second time."""
-
-
-class _Budget:
-    """So many bytes and no more are held at once; whoever wants some waits in line."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._condition = asyncio.Condition()
-
-    @contextlib.asynccontextmanager
-    async def of(self, size: int) -> Any:
-        """Hold `size` bytes of the budget for the block."""
-        async with self._condition:
-            await self._condition.wait_for(lambda: self._free >= size)
-            self._free -= size
-        try:
-            yield
-        finally:
-            async with self._condition:
-                self._free += size
-                self._condition.notify_all()
 
 
 @contextlib.contextmanager
