@@ -13,6 +13,7 @@ from ovms_converter.errors import AccessDeniedError, LocationError, NotFoundErro
 from ovms_converter.record import hashed
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.base import Listing, Progress, Source
+from ovms_converter.storage.large_file import LargeFile
 from ovms_converter.storage.location import Location
 from servers import S3Bucket, S3Server
 
@@ -168,6 +169,21 @@ def test_a_digest_that_would_hold_up_a_fast_link_is_taken_later(
     assert [file.sha256 for file in tree.files] == [None, digests[1], None, digests[3]]
     assert [file.sha256 for file in hashed(tree)] == digests
     assert (tmp_path / "parts").read_bytes() == data
+
+
+@pytest.mark.parametrize(("looks", "is_taken"), [(1, False), (1000, True)], ids=["fast", "slow"])
+def test_a_link_whose_first_bytes_were_held_up(
+    s3: S3Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, *, is_taken: bool
+) -> None:
+    """It is looked at again, until half of the digest is taken."""
+    data = os.urandom(1 << 20) * 40
+    s3.put_in_parts("m", data, 5 << 20)
+    rates = iter([False] * looks)
+    monkeypatch.setattr(LargeFile, "_outruns_digests", lambda _: next(rates, True))
+    tree = opened(s3.url("m"), s3.environ()).fetch(["m"], tmp_path, nothing)
+    whole = hashlib.sha256(data).hexdigest()
+    assert [file.sha256 for file in tree.files] == [whole if is_taken else None]
+    assert hashed(tree)[0].sha256 == whole
 
 
 @pytest.mark.slow

@@ -152,6 +152,11 @@ class Digests:
         self._sha256 = None
 
     @property
+    def takes_any(self) -> bool:
+        """Whether further bytes matter."""
+        return bool(self._sha256 or self._told)
+
+    @property
     def is_fast_without_sha256(self) -> bool:
         """Whether only a CRC is left without it, or nothing."""
         return self.checksum is None or self.checksum.algorithm.startswith("CRC")

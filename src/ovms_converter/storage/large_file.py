@@ -96,7 +96,8 @@ class LargeFile:
         it tells of the bytes.
 
         If they come so fast that the processor is what limits, the SHA-256, which is compared with nothing,
-        waits until somebody needs it: the file is still in memory then. Not beside a digest that is as slow.
+        waits until somebody needs it: the file is still in memory then. Not beside a digest that is as slow,
+        nor when half of it is done.
         """
         loop = asyncio.get_running_loop()
         await self._reaches(HASH_STEP)
@@ -104,15 +105,17 @@ class LargeFile:
         outrun = self._outruns_digests()
         # What the first of a kind loads would hold up the loop.
         digests = await loop.run_in_executor(None, Digests, await ask())
-        if outrun and digests.is_fast_without_sha256:
-            digests.leave_sha256()
-            if not digests.checksum:
-                self._holds = False
-                self._near.clear()
-                return digests
         position = 0
         while position < self._wanted.size:
             ready = await self._reaches(position + HASH_STEP)
+            if position < self._wanted.size // 2 and digests.is_fast_without_sha256:
+                outrun = outrun or self._outruns_digests()
+                if outrun:
+                    digests.leave_sha256()
+            if not digests.takes_any:
+                self._holds = False
+                self._near.clear()
+                return digests
             await loop.run_in_executor(None, self._digest, digests, position, ready)
             position = ready
         return digests
@@ -225,7 +228,7 @@ class LargeFile:
         await settle()
 
     def _outruns_digests(self) -> bool:
-        """Whether the first bytes came as fast as a local network's, and the file fits into memory well."""
+        """Whether the bytes come as fast as a local network's, and the file fits into memory well."""
         seconds = time.monotonic() - self._first_byte
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return self._through > OUTRUNS * seconds and self._wanted.size < memory // 4
