@@ -21,6 +21,7 @@ from ovms_converter import acquisition
 from ovms_converter.acquisition import Acquisition, SourceState
 from ovms_converter.errors import ConverterError, NotFoundError
 from ovms_converter.events import Stage
+from ovms_converter.record import hashed
 from ovms_converter.request import Given, build_request
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.checksums import Checksum
@@ -28,6 +29,7 @@ from ovms_converter.storage.http_head import Head
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.objectstore import ObjectSource
+from ovms_converter.storage.receiving import Puller
 from ovms_converter.storage.store_errors import SourceChangedError, StoreNames
 
 ARTIFACTS = Path(__file__).parent.parent / "data" / "mlflow"
@@ -198,6 +200,7 @@ class Memory:
 
     names = StoreNames("s3://bucket", "http://store", None, "")
     ranges = True
+    puller: Puller | None = None
 
     def __init__(self, by_content: bool) -> None:
         self.objects: dict[str, tuple[bytes, str]] = {}
@@ -315,7 +318,8 @@ class Reader:
                 model, tree = reader.fetch(Path(directory, "source"), no_stage)
             except ConverterError:
                 return None, None
-        return (model, sorted((file.path, file.sha256) for file in tree.files)), reader.state()
+            files = hashed(tree)
+        return (model, sorted((file.path, file.sha256) for file in files)), reader.state()
 
 
 @settings(max_examples=200, deadline=None)

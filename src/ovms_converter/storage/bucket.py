@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from obstore import BytesStream, GetOptions, ObjectMeta
     from obstore.store import ObjectStore
 
+    from ovms_converter.storage.receiving import Puller
+
 __all__ = ["CHUNK", "Bucket", "ObstoreBucket", "quoted_etag"]
 
 CHUNK = 1 << 20
@@ -50,6 +52,8 @@ class Bucket(Protocol):
     names: StoreNames
     ranges: bool
     """False once the server was seen to send the whole object when a part was asked for."""
+    puller: "Puller | None"
+    """Brings large parts faster, where there is such a way."""
 
     async def head(self, key: str) -> Entry | None:
         """Size and ETag of an object, None if there is none."""
@@ -125,6 +129,7 @@ class ObstoreBucket:
         *,
         etag_is_md5: bool = False,
         witness: Witness | None = None,
+        puller: "Puller | None" = None,
         without_keys: Sequence[ConverterError] = (),
         before_read: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
@@ -134,6 +139,7 @@ class ObstoreBucket:
         self._etag_is_md5 = etag_is_md5
         self.ranges = True
         self._witness = witness
+        self.puller = puller
         self._without_keys = without_keys
         self._before_read = before_read
 

@@ -27,6 +27,7 @@ from ovms_converter.storage.background import in_thread
 from ovms_converter.storage.base import Entry, Progress
 from ovms_converter.storage.bucket import CHUNK
 from ovms_converter.storage.checksums import Checksum
+from ovms_converter.storage.receiving import Puller
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError, StoreNames
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class JsonBucket:
 
         self.names = StoreNames(f"gs://{bucket}", base_url, None, "check `STORAGE_EMULATOR_HOST`")
         self.ranges = True
+        self.puller: Puller | None = None
         self._bucket = bucket
         self._http = urllib3.PoolManager(
             maxsize=32,

@@ -1,4 +1,4 @@
-"""HEAD requests of our own, beside obstore's, which shows few of the headers of its answers.
+"""Requests of our own, HEADs above all, beside obstore's, which shows few of the headers of its answers.
 
 What goes wrong with one is no error: the request that it stands beside tells what there is to tell.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from obstore.store import GCSStore, S3Credential
     from urllib3 import PoolManager
 
-__all__ = ["google_head", "s3_head"]
+__all__ = ["S3Server", "google_head", "s3_head"]
 
 _AT_ONCE = 8
 _FRESH = timedelta(minutes=5)
@@ -39,7 +39,8 @@ class _Server:
         self._network = network
 
     @functools.cached_property
-    def _pool(self) -> "PoolManager":
+    def pool(self) -> "PoolManager":
+        """Connections that are kept."""
         return connections(self._url, self._network, _AT_ONCE)
 
     async def head(
@@ -57,7 +58,7 @@ class _Server:
         from urllib3.exceptions import HTTPError
 
         try:
-            answer = ask("HEAD", url, headers=headers(), patience=2, pool=self._pool)
+            answer = ask("HEAD", url, headers=headers(), patience=2, pool=self.pool)
         except (ConverterError, HTTPError, OSError, ValueError):
             return None
         told = {name.lower(): value for name, value in answer.headers.items()}
@@ -66,29 +67,42 @@ class _Server:
         return told
 
 
-def s3_head(base: str, keys: "Callable[[], S3Credential] | None", region: str, network: Network) -> Head:
-    """A HEAD of an object below `base`, the URL of its bucket; without `keys` it is not signed.
-
-    It asks for the object's checksums, and for nothing that a server of this protocol would refuse.
+class S3Server(_Server):
+    """A server of S3's protocol, for requests about objects below `base`, the URL of their bucket. Without
+    `keys` they are not signed.
     """
-    server = _Server(base, network)
-    base = base.rstrip("/")
-    held = _lasting(keys) if keys else None
+
+    def __init__(
+        self, base: str, keys: "Callable[[], S3Credential] | None", region: str, network: Network
+    ) -> None:
+        super().__init__(base, network)
+        self._base = base.rstrip("/")
+        self._keys = _lasting(keys) if keys else None
+        self._region = region
+
+    def url(self, key: str) -> str:
+        """Where an object is."""
+        return f"{self._base}/{quote(key)}"
+
+    def headers(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """The headers, and what signs them; keys may be fetched for that. Raises `ConverterError`."""
+        if self._keys is None:
+            return headers
+        now = datetime.now(timezone.utc)
+        return signed_headers(
+            method, url, self._keys(), region=self._region, service="s3", now=now, headers=headers
+        )
+
+
+def s3_head(server: S3Server) -> Head:
+    """A HEAD of an object that asks for its checksums, and for nothing that a server would refuse."""
 
     async def head(key: str, entry: Entry, part: int | None) -> Mapping[str, str] | None:
-        url = f"{base}/{quote(key)}"
+        url = server.url(key) + (f"?partNumber={part}" if part else "")
         wanted = {} if part else {"x-amz-checksum-mode": "ENABLED"}
-        if part:
-            url += f"?partNumber={part}"
-
-        def headers() -> Mapping[str, str]:
-            if held is None:
-                return wanted
-            now = datetime.now(timezone.utc)
-            return signed_headers("HEAD", url, held(), region=region, service="s3", now=now, headers=wanted)
-
         # Some servers tell a part's own ETag.
-        return await server.head(url, headers, None if part else entry.etag)
+        etag = None if part else entry.etag
+        return await server.head(url, lambda: server.headers("HEAD", url, wanted), etag)
 
     return head
 

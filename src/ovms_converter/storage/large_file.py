@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias
 
+from ovms_converter.storage.background import all_of
 from ovms_converter.storage.base import Progress
 from ovms_converter.storage.bucket import CHUNK, Bucket
 from ovms_converter.storage.checksums import Checksum, Digests
@@ -37,6 +38,8 @@ FAST = 300_000_000
 """Bytes a second at which one connection is left alone: no link that several would help is that fast."""
 OUTRUNS = FAST
 """Bytes a second from which on the digest of a large file is left for later: the processor is what limits."""
+PULLERS = 2
+"""Threads that share a link which is as fast as that."""
 GROWTH = 1.2
 """By how much the rate must grow for the next step; below it, the link or a disk is what limits."""
 HASH_STEP = 4 << 20
@@ -64,6 +67,7 @@ class LargeFile:
         self._asked = 0
         """The offset from which on nothing has been asked for."""
         self._growing = True
+        self._puller = bucket.puller
         self._moved = asyncio.Event()
         self._through = 0
         self._digested = 0
@@ -169,8 +173,39 @@ class LargeFile:
             while self._asked < self._wanted.size:
                 begun = time.monotonic()
                 brought = await self._bring_piece(length)
-                seconds = GROWTH_SECONDS if self._growing else PIECE_SECONDS
-                length = max(PIECE, int(brought * seconds / max(time.monotonic() - begun, 1e-6)))
+                rate = brought / max(time.monotonic() - begun, 1e-6)
+                if rate > FAST:
+                    await self._pull()
+                length = max(PIECE, int(rate * (GROWTH_SECONDS if self._growing else PIECE_SECONDS)))
+
+    async def _pull(self) -> None:
+        """Bring the rest by the bucket's faster way, as long as nothing goes wrong there."""
+        puller, self._puller = self._puller, None
+        if puller is None:
+            return
+        is_well = True
+
+        def arrived(count: int) -> None:
+            self._through += count
+            self._progress(count)
+            self._moved.set()
+
+        async def thread() -> None:
+            nonlocal is_well
+            while is_well and (rest := self._wanted.size - self._asked):
+                piece = self._next(max(PIECE, rest // (PULLERS + 1)))
+                await puller.pull(self._wanted, piece, self._handle, arrived)
+                is_well = is_well and piece.position == piece.end
+                await self._bring_segment(piece, CHUNK)
+
+        await all_of([thread() for _ in range(PULLERS)])
+
+    def _next(self, length: int) -> Segment:
+        """The next piece, of this many bytes or what is left."""
+        piece = Segment(self._asked, min(self._asked + length, self._wanted.size))
+        self._asked = piece.end
+        self._pieces.append(piece)
+        return piece
 
     async def _bring_piece(self, length: int) -> int:
         """Bring the next piece, of about this many bytes; how many it had.
@@ -181,10 +216,11 @@ class LargeFile:
         rest = self._wanted.size - self._asked
         share = max(PIECE, rest // (len(self._pieces) + 1))
         length = rest if rest < 2 * PIECE or not self._bucket.ranges else min(length, share)
-        piece = Segment(self._asked, self._asked + length)
-        self._asked = piece.end
-        self._pieces.append(piece)
-        chunk = LARGE_CHUNK if length >= LARGE_PIECE else CHUNK
+        await self._bring_segment(self._next(length), LARGE_CHUNK if length >= LARGE_PIECE else CHUNK)
+        return length
+
+    async def _bring_segment(self, piece: Segment, chunk: int) -> None:
+        """Bring what is left of a piece."""
         async with self._writing() as sink:
             try:
                 await receive(self._bucket, self._wanted, piece, sink, chunk)
@@ -193,7 +229,7 @@ class LargeFile:
                     piece.end = self._asked = self._wanted.size
                 await receive(self._bucket, self._wanted, piece, sink, chunk)
         self._pieces.remove(piece)
-        return length
+        self._moved.set()
 
     @contextlib.asynccontextmanager
     async def _writing(self) -> AsyncIterator[Sink]:

@@ -5,13 +5,14 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ovms_converter.errors import UnavailableError
 from ovms_converter.storage.base import Entry
 from ovms_converter.storage.bucket import CHUNK, Bucket
 from ovms_converter.storage.store_errors import RangeIgnoredError, SourceChangedError
 
-__all__ = ["Segment", "Sink", "Wanted", "receive", "received"]
+__all__ = ["Puller", "Segment", "Sink", "Wanted", "receive", "received"]
 
 FINE = 64 << 10
 """Bytes handed over at a time after a break, until one request has brought as much as `CALM`."""
@@ -43,6 +44,20 @@ class Segment:
 
     position: int
     end: int
+
+
+class Puller(Protocol):
+    """Another way than `Bucket.stream` to the bytes of an object, for as long as nothing goes wrong."""
+
+    async def pull(
+        self, wanted: Wanted, segment: Segment, handle: int, arrived: Callable[[int], None]
+    ) -> None:
+        """Write the bytes of a segment to their place in the file behind `handle`, as far as all goes well:
+        `segment.position` tells how far that is.
+
+        `arrived` is told how many bytes are written, in the caller's event loop. Raises `OSError` if they
+        cannot be.
+        """
 
 
 async def receive(

@@ -21,12 +21,13 @@ from ovms_converter.storage.credentials import (
     WebIdentity,
     reported,
 )
-from ovms_converter.storage.heads import s3_head
+from ovms_converter.storage.heads import S3Server, s3_head
 from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
 from ovms_converter.storage.profiles import Profile
+from ovms_converter.storage.pulling import S3Puller
 from ovms_converter.storage.redirects import Advice, FirstRead, refuse_redirects, site
 from ovms_converter.storage.settings import Setting, first, is_on, prefixes
 from ovms_converter.storage.store_errors import StoreNames
@@ -212,6 +213,7 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
     patient = _store(location.container, access, provider, patient=True)
     once = _store(location.container, access, provider, patient=False)
     url = access.bucket_url(location.container)
+    server = S3Server(url, keys, access.region.value, access.network)
     first_read: FirstRead | None = None
     if access.has_token:
         advice = _advice(location.container, access)
@@ -221,7 +223,8 @@ def s3_bucket(location: Location, access: S3Access, bucket_url: str | None = Non
         once,
         names,
         etag_is_md5=True,
-        witness=Witness(s3_head(url, keys, access.region.value, access.network)),
+        witness=Witness(s3_head(server)),
+        puller=S3Puller(server),
         without_keys=without_keys,
         before_read=first_read,
     )
