@@ -5,17 +5,16 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from links import set_outrun
+from links import set_fast, watched_pulls
 from ovms_converter.errors import ResourceError
-from ovms_converter.storage import large_file, open_source, pulling
+from ovms_converter.storage import open_source, pulling
 from ovms_converter.storage.base import FetchedFile, Progress
 from ovms_converter.storage.location import Location
-from ovms_converter.storage.pulling import S3Puller
 from ovms_converter.storage.receiving import Segment, Wanted
 from ovms_converter.storage.store_errors import SourceChangedError
 from proxy import Fault, Proxy, running_proxy
@@ -27,9 +26,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def fast_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every link passes for a fast one; digests are taken and compared all the same."""
-    monkeypatch.setattr(large_file, "FAST", 0)
-    set_outrun(monkeypatch, outrun=False)
+    set_fast(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +98,7 @@ def test_the_store_takes_the_requests(
     s3: S3Bucket, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     """It compares the signatures."""
-    is_whole: list[bool] = []
-    original = S3Puller.pull
-
-    async def pull(
-        self: S3Puller, wanted: Wanted, segment: Segment, handle: int, arrived: Callable[[int], None]
-    ) -> None:
-        await original(self, wanted, segment, handle, arrived)
-        is_whole.append(segment.position == segment.end)
-
-    monkeypatch.setattr(S3Puller, "pull", pull)
+    is_whole = watched_pulls(monkeypatch)
     s3.put(key, data)
     arrived, file = fetched(s3.url("m"), s3.environ(), tmp_path)
     assert arrived == data

@@ -1,5 +1,6 @@
 """S3 behind TLS with a certificate of one's own authority, and behind an HTTP proxy: with real sockets."""
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from links import set_fast, watched_pulls
 from ovms_converter.errors import LocationError, UnavailableError
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.location import Location
@@ -52,6 +54,33 @@ def test_a_private_authority_is_believed(
     s3: S3Bucket, secure: dict[str, str], bundle: Path, variable: str
 ) -> None:
     assert read(s3, secure | {variable: str(bundle)}) == b"model"
+
+
+@pytest.mark.parametrize("through_a_proxy", [False, True])
+def test_a_large_file_behind_tls_is_pulled_there_too(
+    s3: S3Bucket,
+    secure: dict[str, str],
+    bundle: Path,
+    http_proxy: Relay,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    through_a_proxy: bool,
+) -> None:
+    set_fast(monkeypatch)
+    is_whole = watched_pulls(monkeypatch)
+    data = os.urandom(1 << 20) * 40
+    s3.put("m", data)
+    environ = secure | {"AWS_CA_BUNDLE": str(bundle)}
+    if through_a_proxy:
+        environ["HTTPS_PROXY"] = f"http://127.0.0.1:{http_proxy.port}"
+    open_source(Location.parse(s3.url("m")), environ).fetch(["m"], tmp_path, lambda count: None)
+    assert (tmp_path / "m").read_bytes() == data
+    assert is_whole
+    assert all(is_whole)
+    host = secure["S3_ENDPOINT"].removeprefix("https://")
+    asked = {line.rpartition(" ")[0] for line in http_proxy.asked}
+    assert asked == ({f"CONNECT {host}"} if through_a_proxy else set())
 
 
 def test_publishing_behind_tls(s3: S3Bucket, secure: dict[str, str], bundle: Path, tmp_path: Path) -> None:
