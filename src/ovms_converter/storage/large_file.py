@@ -2,7 +2,8 @@
 
 Each connection asks for the next piece of the file whenever it is through with one, and always for no more
 than it will read: what a server has sent beyond that, tens of megabytes on a long or fast link, would pass
-for nothing.
+for nothing. What comes faster than a few connections could make it is pulled by threads instead, where the
+bucket has such a way.
 """
 
 import asyncio
