@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import ovms_converter
-from ovms_converter.storage.bucket import ObstoreBucket
+from ovms_converter.storage.obstore_bucket import ObstoreBucket
 from servers import S3Bucket
 
 

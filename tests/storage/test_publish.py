@@ -19,9 +19,9 @@ from ovms_converter.errors import (
 from ovms_converter.storage import open_destination, open_source
 from ovms_converter.storage.az_bucket import AzureContainer
 from ovms_converter.storage.base import Destination, Entry, Source
-from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.gcs_json import JsonBucket
 from ovms_converter.storage.location import Location
+from ovms_converter.storage.obstore_bucket import ObstoreBucket
 from servers import GcsBucket, S3Bucket
 
 Bucket: TypeAlias = S3Bucket | GcsBucket | AzureBucket
@@ -184,7 +184,7 @@ def test_the_last_file_is_written_last(
     s3: S3Bucket, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At every moment, the file that completes a version is there only if the others are."""
-    from ovms_converter.storage.bucket import ObstoreBucket
+    from ovms_converter.storage.obstore_bucket import ObstoreBucket
 
     seen: list[list[str]] = []
     put = ObstoreBucket.put

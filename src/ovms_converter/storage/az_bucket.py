@@ -19,11 +19,12 @@ from urllib.parse import quote, urlencode
 from ovms_converter.errors import AccessDeniedError, AlreadyExistsError, ConverterError, UnavailableError
 from ovms_converter.storage.background import all_of, in_thread
 from ovms_converter.storage.base import Entry, Progress
-from ovms_converter.storage.bucket import PART, PARTS_AT_ONCE, ObstoreBucket
+from ovms_converter.storage.bucket import PART
 from ovms_converter.storage.checksums import Checksum
 from ovms_converter.storage.clients import connections
 from ovms_converter.storage.http_retry import retry_after
 from ovms_converter.storage.network import Network
+from ovms_converter.storage.obstore_bucket import PARTS_AT_ONCE, ObstoreBucket
 from ovms_converter.storage.redirects import Advice, elsewhere, refusal
 from ovms_converter.storage.store_errors import BusyError, StoreNames, refused
 from ovms_converter.storage.throttling import Patience

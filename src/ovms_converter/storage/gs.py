@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 from ovms_converter.errors import RequestError
 from ovms_converter.storage.aws_credentials import aws_keys
 from ovms_converter.storage.base import Side
-from ovms_converter.storage.bucket import Bucket, ObstoreBucket
+from ovms_converter.storage.bucket import Bucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import AwsKeys
 from ovms_converter.storage.heads import google_head
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.obstore_bucket import ObstoreBucket
 from ovms_converter.storage.profiles import Profile
 from ovms_converter.storage.s3 import S3Access, checked_endpoint, s3_bucket
 from ovms_converter.storage.settings import Setting, first, is_on

@@ -11,7 +11,6 @@ from ovms_converter.errors import ConverterError, RequestError
 from ovms_converter.storage.aws_credentials import aws_credentials
 from ovms_converter.storage.aws_signature import signed_headers
 from ovms_converter.storage.base import Side
-from ovms_converter.storage.bucket import ObstoreBucket
 from ovms_converter.storage.clients import client_options, client_retries, own_settings_only
 from ovms_converter.storage.credentials import (
     Anonymous,
@@ -26,6 +25,7 @@ from ovms_converter.storage.http_url import HttpUrl
 from ovms_converter.storage.location import Location
 from ovms_converter.storage.network import Network
 from ovms_converter.storage.objectstore import ObjectDestination, ObjectSource
+from ovms_converter.storage.obstore_bucket import ObstoreBucket
 from ovms_converter.storage.profiles import Profile
 from ovms_converter.storage.pulling import S3Puller
 from ovms_converter.storage.redirects import Advice, FirstRead, refuse_redirects, site
