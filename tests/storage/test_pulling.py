@@ -202,8 +202,9 @@ def test_who_is_stopped_while_the_store_is_silent_goes_at_once(
     async def main() -> None:
         wanted = Wanted("m/f", "f", len(data), await bucket.head("m/f"))
         proxy.fault = Fault("stall", after=5 * MIB)
-        task = asyncio.create_task(bucket.puller.pull(wanted, Segment(0, len(data)), handle, nothing))
-        while not proxy.fault.happened:
+        segment = Segment(0, len(data))
+        task = asyncio.create_task(bucket.puller.pull(wanted, segment, handle, nothing))
+        while not segment.position:
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
